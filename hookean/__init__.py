@@ -1,0 +1,1 @@
+"""Hookean: networks that learn by relaxing an energy."""

@@ -1,0 +1,149 @@
+"""The contract of an algorithm: `init`, `step`, `predict`; and the one way in which a gradient becomes an update."""
+
+import abc
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
+
+from ..core.clamp import Clamps
+from ..core.network import Network
+from ..core.parameters import split
+from ..inference.relax import Relaxation
+
+
+class TrainState(eqx.Module):
+    """What the next step needs: the network, the optimiser's memory, and where training stands."""
+
+    network: Network
+    optimiser: Any
+    updates: Int[Array, ""]
+    epoch: Int[Array, ""]
+
+
+class Info(eqx.Module):
+    """What a person wants to see of a step.
+
+    Attributes:
+        energies: batch mean of each term's energy in nats, where the weights learned.
+        outputs: what the network predicted for its output node before it learned, or None where it has none.
+        diverged: fraction of the samples whose states are no longer finite.
+    """
+
+    energies: dict[str, Float[Array, ""]]
+    outputs: Float[Array, "batch *output"] | None
+    diverged: Float[Array, ""]
+
+
+class Signal(eqx.Module):
+    """The weight gradient of one batch and what it came from.
+
+    Attributes:
+        gradient: a tree shaped like the network, None where nothing is trained.
+        energies: batch mean of each term's energy in nats at the states that the gradient was taken at.
+        relaxation: how inference went; None where the algorithm has no inference.
+    """
+
+    gradient: PyTree
+    energies: dict[str, Float[Array, ""]]
+    relaxation: Relaxation | None
+
+
+class AbstractAlgorithm(eqx.Module):
+    """A way to train a network from batches of clamped values.
+
+    The fields are the algorithm's own settings; the rule that turns gradients into weight changes is `optimiser`.
+
+    Facts: `label`, what tables call it; `reference`, its source; `cost`, in words, per batch.
+    """
+
+    label: ClassVar[str]
+    reference: ClassVar[str]
+    cost: ClassVar[str]
+    optimiser: eqx.AbstractVar[optax.GradientTransformation]
+
+    def init(self, network: Network, *, key: PRNGKeyArray) -> TrainState:
+        """Return the state before the first batch.
+
+        Raises:
+            ValueError: if the algorithm cannot train this network.
+        """
+        del key
+        self.check(network)
+        # Two counters, two buffers: a buffer that is donated to the compiled step may stand only once in the state.
+        updates, epoch = jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32)
+        return TrainState(network, self.optimiser.init(split(network)[0]), updates, epoch)
+
+    @abc.abstractmethod
+    def check(self, network: Network) -> None:
+        """Raise ValueError, before anything compiles, if the algorithm cannot train this network."""
+
+    @abc.abstractmethod
+    def updates_per_batch(self) -> int:
+        """Return how often a step changes the weights; rate schedules are stretched by it."""
+
+    @abc.abstractmethod
+    def signal(
+        self, network: Network, batch: Clamps, *, epoch: Int[Array, ""] | int, key: PRNGKeyArray
+    ) -> Signal:
+        """Return the weight gradient that the algorithm draws from a batch, without changing anything.
+
+        Arguments:
+            batch: node -> values with a leading batch axis; the clamps of training.
+            epoch: number of epochs before this one, for schedules.
+        """
+
+    @abc.abstractmethod
+    def step(self, state: TrainState, batch: Clamps, *, key: PRNGKeyArray) -> tuple[TrainState, Info]:
+        """Learn from one batch."""
+
+    def predict(self, network: Network, batch: Clamps) -> Float[Array, "batch *output"]:
+        """Return the prediction of the output node by a forward pass (probabilities where it is categorical)."""
+        return forward_outputs(network, batch)
+
+
+def apply_gradient(
+    state: TrainState, optimiser: optax.GradientTransformation, gradient: PyTree
+) -> TrainState:
+    """Return the train state after one weight update."""
+    trained, rest = split(state.network)
+    updates, memory = optimiser.update(gradient, state.optimiser, trained)
+    network = eqx.combine(optax.apply_updates(trained, updates), rest)
+    return TrainState(network, memory, state.updates + 1, state.epoch)
+
+
+def forward_outputs(network: Network, batch: Clamps) -> Float[Array, "batch *output"]:
+    """Return what a forward pass predicts for the output node of every sample; a clamp on it is ignored.
+
+    Raises:
+        ValueError: if the network names no output.
+    """
+    output = require_output(network)
+    given = {name: clamp for name, clamp in batch.items() if name != output}
+    return eqx.filter_vmap(lambda sample: network.forward(sample)[output])(given)
+
+
+def require_output(network: Network) -> str:
+    """Return the name of the output node, or raise ValueError where the network has none."""
+    if network.output is None:
+        raise ValueError("the network must name its output node: Network(..., output='name').")
+    return network.output
+
+
+def diverged_fraction(relaxation: Relaxation | None) -> Float[Array, ""]:
+    """Return the fraction of samples whose relaxation left the finite numbers."""
+    if relaxation is None:
+        return jnp.zeros(())
+    return jnp.mean(relaxation.diverged())
+
+
+def learn_once(
+    algorithm: AbstractAlgorithm, state: TrainState, batch: Clamps, *, key: PRNGKeyArray
+) -> tuple[TrainState, Info]:
+    """Take the algorithm's signal and update the weights once: the step of all algorithms that relax, then learn."""
+    signal = algorithm.signal(state.network, batch, epoch=state.epoch, key=key)
+    outputs = None if state.network.output is None else forward_outputs(state.network, batch)
+    info = Info(signal.energies, outputs, diverged_fraction(signal.relaxation))
+    return apply_gradient(state, algorithm.optimiser, signal.gradient), info

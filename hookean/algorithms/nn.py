@@ -1,0 +1,62 @@
+"""Negative nudging of a predictive coding network."""
+
+from typing import ClassVar
+
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from ..core.clamp import Clamps
+from ..core.network import Network
+from ..inference.gradient import Gradient
+from ..inference.solver import AbstractSolver
+from .contract import AbstractAlgorithm, Info, Signal, TrainState, learn_once, require_output
+from .nudging import Nudge, nudged_signal
+
+
+class NN(AbstractAlgorithm):
+    r"""Negative nudging: the output is pushed away from the label, and the gradient changes its sign.
+
+    The output node is held at $u_0 + \beta (y - u_0)$ with $\beta =$ $-\beta_e$; weights follow $\frac1\beta\,\partial E/\partial W$.
+    Once $\beta_e$ reaches 1 the sign turns and the target is clamped, as in the benchmark.
+
+    Arguments:
+        nudge: strength and ramp of $\beta$.
+        solver: how states move.
+        steps: T.
+        optimiser: the weight rule; it sees the batch mean divided by $\beta$.
+
+    Cost: T + 1 gradients of the energy and one forward pass a batch.
+
+    Source: Pinchetti et al. (2025), PC-NN; Scellier et al. (2023) for equilibrium propagation.
+    """
+
+    nudge: Nudge = Nudge()
+    solver: AbstractSolver = Gradient()
+    steps: int = 8
+    optimiser: optax.GradientTransformation = optax.adam(1e-3)
+
+    label: ClassVar[str] = "NN"
+    reference: ClassVar[str] = "Pinchetti et al., ICLR (2025); Scellier et al., NeurIPS (2023)"
+    cost: ClassVar[str] = "T + 1 energy gradients"
+
+    def check(self, network: Network) -> None:
+        require_output(network)
+
+    def updates_per_batch(self) -> int:
+        return 1
+
+    def beta(self, epoch: Int[Array, ""] | int) -> Float[Array, ""]:
+        r"""Return the signed $\beta$ of an epoch."""
+        strength = self.nudge.strength(epoch)
+        return jnp.where(strength >= 1, 1.0, -strength)
+
+    def signal(
+        self, network: Network, batch: Clamps, *, epoch: Int[Array, ""] | int, key: PRNGKeyArray
+    ) -> Signal:
+        return nudged_signal(
+            network, batch, beta=self.beta(epoch), solver=self.solver, steps=self.steps, key=key
+        )
+
+    def step(self, state: TrainState, batch: Clamps, *, key: PRNGKeyArray) -> tuple[TrainState, Info]:
+        return learn_once(self, state, batch, key=key)

@@ -1,0 +1,73 @@
+"""Predictive coding: relax the states, then learn from where they arrived."""
+
+from typing import ClassVar
+
+import optax
+from jaxtyping import Array, Int, PRNGKeyArray
+
+from ..core.clamp import Clamps
+from ..core.coordinates import AbstractCoordinates, StateCoordinates
+from ..core.initialise import AbstractInitialiser, Forward
+from ..core.network import Network
+from ..inference.gradient import Gradient
+from ..inference.relax import relax
+from ..inference.solver import AbstractSolver
+from ..learning.energy_gradient import settled_gradient
+from .contract import AbstractAlgorithm, Info, Signal, TrainState, learn_once
+
+
+class PC(AbstractAlgorithm):
+    r"""Predictive coding: T relaxation steps with input and target clamped, then one weight update.
+
+    $x \leftarrow x - \eta\,\partial E/\partial x$ (T times), then $W \leftarrow W - \alpha\,\overline{\partial E/\partial W}$ at
+    the states after the last step, with the batch mean over samples.
+
+    Arguments:
+        solver: how states move (default: gradient descent with rate 0.05 per sample).
+        steps: T. After a forward start an error needs one step per node, so T must be at least the number of hidden
+            nodes for the first layer to learn (default 8, enough for the benchmark's networks).
+        initial: where states start (default: a forward pass).
+        coordinates: states, or prediction errors.
+        optimiser: the weight rule; it sees the batch mean.
+
+    Cost: T + 1 gradients of the energy a batch.
+
+    Source: Whittington & Bogacz (2017); protocol of Pinchetti et al. (2025), PC-SE and PC-CE.
+    """
+
+    solver: AbstractSolver = Gradient()
+    steps: int = 8
+    initial: AbstractInitialiser = Forward()
+    coordinates: AbstractCoordinates = StateCoordinates()
+    optimiser: optax.GradientTransformation = optax.adam(1e-3)
+
+    label: ClassVar[str] = "PC"
+    reference: ClassVar[str] = (
+        "Whittington & Bogacz, Neural Computation 29 (2017); Pinchetti et al., ICLR (2025)"
+    )
+    cost: ClassVar[str] = "T + 1 energy gradients"
+
+    def check(self, network: Network) -> None:
+        del network
+
+    def updates_per_batch(self) -> int:
+        return 1
+
+    def signal(
+        self, network: Network, batch: Clamps, *, epoch: Int[Array, ""] | int, key: PRNGKeyArray
+    ) -> Signal:
+        del epoch
+        relaxation = relax(
+            network,
+            batch,
+            solver=self.solver,
+            steps=self.steps,
+            initial=self.initial,
+            coordinates=self.coordinates,
+            key=key,
+        )
+        gradient, energies = settled_gradient(network, relaxation)
+        return Signal(gradient, energies, relaxation)
+
+    def step(self, state: TrainState, batch: Clamps, *, key: PRNGKeyArray) -> tuple[TrainState, Info]:
+        return learn_once(self, state, batch, key=key)

@@ -1,0 +1,90 @@
+"""What follows from the graph alone: an order of evaluation, and which terms can have moved after t steps."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+from .term import AbstractTerm, Prediction
+
+
+def predictions(terms: Mapping[str, AbstractTerm]) -> dict[str, Prediction]:
+    """Return the prediction terms, by name."""
+    return {name: term for name, term in terms.items() if isinstance(term, Prediction)}
+
+
+def forward_order(terms: Mapping[str, AbstractTerm], known: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Order the predictions of unknown nodes so that each comes after its sources.
+
+    A node that nothing predicts counts as known. Where several terms predict one node the first one gives its value.
+
+    Returns:
+        (names of terms in order of evaluation, nodes that cannot be ordered because they lie on or behind a cycle).
+    """
+    first: dict[str, str] = {}
+    for name, term in predictions(terms).items():
+        first.setdefault(term.target, name)
+    ready = set(known)
+    waiting = {node: name for node, name in first.items() if node not in ready}
+    order: list[str] = []
+    progress = True
+    while waiting and progress:
+        progress = False
+        for node, name in list(waiting.items()):
+            sources = predictions(terms)[name].sources
+            if not any(source in waiting for source in sources):
+                order.append(name)
+                del waiting[node]
+                progress = True
+    return order, list(waiting)
+
+
+def constant_predictions(terms: Mapping[str, AbstractTerm], clamped: Collection[str]) -> list[str]:
+    """Return the prediction terms whose sources are all clamped: their prediction never changes while states relax."""
+    return [name for name, term in predictions(terms).items() if set(term.sources) <= set(clamped)]
+
+
+def waves(
+    terms: Mapping[str, AbstractTerm], free: Collection[str], restless: Collection[str]
+) -> list[frozenset[str]]:
+    """Return, step by step, the terms whose gradient can differ from zero, until the set stops growing.
+
+    At first only `restless` terms have a gradient. A step moves the free nodes that they touch, and then every term
+    that touches a moved node has one. The last set holds for all later steps.
+    """
+    active = frozenset(restless)
+    sets = [active]
+    while True:
+        moved = touched(terms, free, active)
+        grown = active | {name for name, term in terms.items() if moved & set(term.nodes)}
+        if grown == active:
+            return sets
+        active = grown
+        sets.append(active)
+
+
+def touched(
+    terms: Mapping[str, AbstractTerm], free: Collection[str], active: Collection[str]
+) -> frozenset[str]:
+    """Return the free nodes that the `active` terms read, which are the nodes that they can move."""
+    return frozenset(node for name in active for node in terms[name].nodes if node in free)
+
+
+def levels(terms: Mapping[str, AbstractTerm], output: str) -> Sequence[Sequence[str]] | None:
+    """Group the prediction terms by their number of terms from `output`, nearest first.
+
+    Returns None where a node reaches the output by paths of different length, where terms are not predictions, or
+    where the graph has a cycle.
+    """
+    found = predictions(terms)
+    if len(found) < len(terms):
+        return None
+    grouped: list[list[str]] = []
+    seen: set[str] = set()
+    front = {output}
+    while front:
+        if front & seen:
+            return None
+        seen |= front
+        names = [name for name, term in found.items() if term.target in front]
+        if names:
+            grouped.append(names)
+        front = {source for name in names for source in found[name].sources}
+    return grouped

@@ -1,0 +1,140 @@
+"""Prediction functions that the builders put together from Equinox layers."""
+
+from collections.abc import Sequence
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from .activation import Activation
+
+
+class Dense(eqx.Module):
+    r"""$\hat x = \phi(W x + b)$, on the flattened source.
+
+    Arguments:
+        inputs, outputs: number of units.
+        activation: $\phi$, elementwise.
+        key: weights and biases start uniform in $\pm 1/\sqrt{\text{inputs}}$ (Equinox's default).
+    """
+
+    linear: eqx.nn.Linear
+    activation: Activation
+
+    def __init__(self, inputs: int, outputs: int, activation: Activation, *, key: PRNGKeyArray):
+        self.linear = eqx.nn.Linear(inputs, outputs, key=key)
+        self.activation = activation
+
+    def __call__(self, state: Float[Array, "*source"]) -> Float[Array, "m"]:
+        return self.activation(self.linear(state.reshape(-1)))
+
+
+class Convolution(eqx.Module):
+    """3x3 convolution with stride 1, activation, then, where asked, 2x2 max-pooling: one block of the VGG networks.
+
+    Images are (height, width, channels): XLA's CPU convolution wants the channels last, and with them first it moves
+    every image twice.
+
+    Arguments:
+        inputs, outputs: number of channels.
+        padding: 1 keeps the size, 0 loses a pixel on each side.
+        pool: halve the size by max-pooling.
+    """
+
+    weight: Float[Array, "3 3 c d"]
+    bias: Float[Array, "d"]
+    activation: Activation
+    padding: int = eqx.field(static=True)
+    pool: bool = eqx.field(static=True)
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        activation: Activation,
+        *,
+        padding: int,
+        pool: bool,
+        key: PRNGKeyArray,
+    ):
+        self.weight, self.bias = _uniform(key, (3, 3, inputs, outputs), fan_in=9 * inputs)
+        self.activation = activation
+        self.padding = padding
+        self.pool = pool
+
+    def __call__(self, state: Float[Array, "h w c"]) -> Float[Array, "k l d"]:
+        around = ((self.padding, self.padding),) * 2
+        drive = jax.lax.conv_general_dilated(
+            state[None], self.weight, (1, 1), around, dimension_numbers=_LAYOUT
+        )[0]
+        state = self.activation(drive + self.bias)
+        return max_pool(state) if self.pool else state
+
+
+#: Images, kernels and results of convolutions.
+_LAYOUT = ("NHWC", "HWIO", "NHWC")
+
+
+def _uniform(key: PRNGKeyArray, shape: tuple[int, ...], *, fan_in: int) -> tuple[Array, Array]:
+    """Return a kernel and a bias, uniform in plus or minus one over the root of the fan-in (as in Equinox)."""
+    weight_key, bias_key = jax.random.split(key)
+    limit = fan_in**-0.5
+    weight = jax.random.uniform(weight_key, shape, minval=-limit, maxval=limit)
+    return weight, jax.random.uniform(bias_key, shape[-1:], minval=-limit, maxval=limit)
+
+
+def max_pool(state: Float[Array, "h w c"]) -> Float[Array, "h//2 w//2 c"]:
+    """Return the maximum over 2x2 blocks; an odd last row or column is left out.
+
+    Two pairwise maxima, first over rows, then over columns: the gradient is elementwise, where that of a windowed
+    reduction is a scatter. On two CPU cores: 18 ms against 89 ms forward and back for 64 x 32 x 32 x 128.
+    """
+    height, width, channels = state.shape
+    even = state[: height // 2 * 2, : width // 2 * 2]
+    rows = even.reshape(height // 2, 2, -1, channels)
+    columns = jnp.maximum(rows[:, 0], rows[:, 1]).reshape(height // 2, width // 2, 2, channels)
+    return jnp.maximum(columns[:, :, 0], columns[:, :, 1])
+
+
+class TransposedConvolution(eqx.Module):
+    """Transposed convolution that doubles the size, then the activation: one block of the decoders."""
+
+    weight: Float[Array, "k k c d"]
+    bias: Float[Array, "d"]
+    activation: Activation
+
+    def __init__(self, inputs: int, outputs: int, activation: Activation, *, kernel: int, key: PRNGKeyArray):
+        self.weight, self.bias = _uniform(
+            key, (kernel, kernel, inputs, outputs), fan_in=kernel * kernel * inputs
+        )
+        self.activation = activation
+
+    def __call__(self, state: Float[Array, "h w c"]) -> Float[Array, "2*h 2*w d"]:
+        kernel = self.weight.shape[0]
+        # The image with zeros between its pixels has 2n - 1; padding of `kernel` in all makes the output 2n.
+        around = ((kernel // 2, kernel - kernel // 2),) * 2
+        drive = jax.lax.conv_general_dilated(
+            state[None], self.weight, (1, 1), around, lhs_dilation=(2, 2), dimension_numbers=_LAYOUT
+        )[0]
+        return self.activation(drive + self.bias)
+
+
+def keys(key: PRNGKeyArray, number: int) -> Sequence[PRNGKeyArray]:
+    """Return one key per layer."""
+    return list(jax.random.split(key, number))
+
+
+class Reshape(eqx.Module):
+    """A layer whose output is given another shape."""
+
+    layer: Dense
+    shape: tuple[int, ...] = eqx.field(static=True)
+
+    def __call__(self, state: Float[Array, "*source"]) -> Float[Array, "*target"]:
+        return self.layer(state).reshape(self.shape)
+
+
+def identity(state: Float[Array, "*node"]) -> Float[Array, "*node"]:
+    """Return the state: the activation of output layers."""
+    return state

@@ -1,0 +1,160 @@
+"""The network: named nodes, named terms, and the energy that is their sum. Everything here is for one sample."""
+
+from collections.abc import Collection, Mapping, Sequence
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ..registry import nearest
+from . import graph
+from .clamp import Clamps, impose, value
+from .term import AbstractTerm, Prediction
+
+
+class Network(eqx.Module):
+    r"""Nodes with states and the terms that couple them: $E(x) = \sum_k E_k(x)$ in nats per sample.
+
+    Any directed graph is allowed: chains, skips, several sources, cycles, lateral and symmetric couplings. States,
+    terms and energies are addressed by name. The order in which nodes and terms are given is the order of reports.
+
+    Arguments:
+        nodes: name -> shape of the state of one sample (an integer stands for a vector).
+        terms: the terms: a mapping name -> term, or a sequence of predictions, each named after its target.
+        input: the node where tasks put the data of a sample; None where there is none.
+        output: the node where tasks put the target; None where there is none.
+
+    Raises:
+        ValueError: if a term names an unknown node, or a prediction has not the shape of its target. Nothing is
+            compiled before these checks.
+    """
+
+    node_shapes: tuple[tuple[str, tuple[int, ...]], ...] = eqx.field(static=True)
+    term_names: tuple[str, ...] = eqx.field(static=True)
+    term_list: tuple[AbstractTerm, ...]
+    input: str | None = eqx.field(static=True)
+    output: str | None = eqx.field(static=True)
+
+    def __init__(
+        self,
+        nodes: Mapping[str, int | Sequence[int]],
+        terms: Mapping[str, AbstractTerm] | Sequence[Prediction],
+        *,
+        input: str | None = None,
+        output: str | None = None,
+    ):
+        named = dict(terms) if isinstance(terms, Mapping) else _by_target(terms)
+        self.node_shapes = tuple(
+            (name, (shape,) if isinstance(shape, int) else tuple(shape)) for name, shape in nodes.items()
+        )
+        self.term_names = tuple(named)
+        self.term_list = tuple(named.values())
+        self.input = input
+        self.output = output
+        _check(self)
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name of each node -> shape of its state for one sample."""
+        return dict(self.node_shapes)
+
+    @property
+    def terms(self) -> dict[str, AbstractTerm]:
+        """Name -> term, in the given order."""
+        return dict(zip(self.term_names, self.term_list, strict=True))
+
+    def energies(
+        self,
+        states: Mapping[str, Array],
+        *,
+        only: Collection[str] | None = None,
+        constants: Mapping[str, Array] | None = None,
+    ) -> dict[str, Float[Array, ""]]:
+        """Return the energy of each term in nats.
+
+        Arguments:
+            states: name -> state, for every node.
+            only: the terms to evaluate (default: all).
+            constants: predictions that are known already, by term; they are not evaluated again.
+        """
+        known = constants or {}
+        energies = {}
+        for name, term in self.terms.items():
+            if only is not None and name not in only:
+                continue
+            if name in known and isinstance(term, Prediction):
+                energies[name] = term.density.energy(states[term.target], known[name])
+            else:
+                energies[name] = term(states)
+        return energies
+
+    def energy(self, states: Mapping[str, Array]) -> Float[Array, ""]:
+        """Return the energy in nats: the sum over all terms."""
+        return sum(self.energies(states).values(), start=jnp.zeros(()))
+
+    def predictions(
+        self, states: Mapping[str, Array], *, only: Collection[str] | None = None
+    ) -> dict[str, Array]:
+        """Return the prediction of each prediction term (logits for categorical and Bernoulli terms)."""
+        found = graph.predictions(self.terms)
+        return {name: term.predict(states) for name, term in found.items() if only is None or name in only}
+
+    def errors(self, states: Mapping[str, Array]) -> dict[str, Array]:
+        """Return the prediction error of each prediction term, shaped like its target."""
+        return {name: term.error(states) for name, term in graph.predictions(self.terms).items()}
+
+    def forward(self, clamps: Clamps) -> dict[str, Array]:
+        """Evaluate every prediction in topological order: the states of a plain forward pass.
+
+        Clamped nodes keep their values, a node that nothing predicts and nothing clamps is zero.
+
+        Raises:
+            ValueError: if the graph has a cycle that no clamp breaks.
+        """
+        order, cyclic = graph.forward_order(self.terms, clamps)
+        if cyclic:
+            raise ValueError(
+                f"a forward pass needs a topological order, but these nodes lie on or behind a cycle: "
+                f"{', '.join(cyclic)}. Clamp one of them, or start from Zero(), Normal() or Given()."
+            )
+        states = {name: jnp.zeros(shape) for name, shape in self.node_shapes}
+        states |= {name: value(clamp) for name, clamp in clamps.items()}
+        for name in order:
+            term = graph.predictions(self.terms)[name]
+            states[term.target] = term.density.mean(term.predict(states))
+        return impose(states, clamps)
+
+
+def _by_target(terms: Sequence[Prediction]) -> dict[str, AbstractTerm]:
+    named: dict[str, AbstractTerm] = {}
+    for term in terms:
+        if term.target in named:
+            raise ValueError(
+                f"two terms predict '{term.target}': give the terms as a mapping name -> term so that each has a name."
+            )
+        named[term.target] = term
+    return named
+
+
+def _check(network: Network) -> None:
+    shapes = network.shapes
+    for role, name in (("input", network.input), ("output", network.output)):
+        if name is not None and name not in shapes:
+            raise ValueError(f"{role} must be a node, got '{name}'. {nearest(name, shapes)}")
+    states = {name: jax.ShapeDtypeStruct(shape, jnp.result_type(float)) for name, shape in shapes.items()}
+    for name, term in network.terms.items():
+        for node in term.nodes:
+            if node not in shapes:
+                raise ValueError(
+                    f"term '{name}' names the node '{node}', which is unknown. {nearest(node, shapes)}"
+                )
+        if isinstance(term, Prediction):
+            got = eqx.filter_eval_shape(term.predict, states)
+            if tuple(got.shape) != shapes[term.target]:
+                raise ValueError(
+                    f"term '{name}' predicts an array of shape {tuple(got.shape)}, "
+                    f"but its target '{term.target}' has shape {shapes[term.target]}."
+                )
+        elif (got := eqx.filter_eval_shape(term, states)).shape != ():
+            raise ValueError(f"term '{name}' must return a scalar energy, got shape {tuple(got.shape)}.")

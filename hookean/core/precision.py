@@ -1,0 +1,119 @@
+"""Precisions: the spring constants of Gaussian terms; scalar, diagonal or full, fixed or learned."""
+
+import abc
+import math
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from .parameters import Frozen
+
+
+class AbstractPrecision(eqx.Module):
+    r"""A symmetric positive definite matrix $\Pi = \Sigma^{-1}$ that acts on the prediction error of one sample.
+
+    `learned` precisions are trained by the gradient of the same energy that trains the weights.
+    """
+
+    learned: eqx.AbstractVar[bool]
+
+    @abc.abstractmethod
+    def times(self, error: Float[Array, "*node"]) -> Float[Array, "*node"]:
+        r"""Return $\Pi\varepsilon$."""
+
+    @abc.abstractmethod
+    def log_determinant(self, size: int) -> Float[Array, ""]:
+        r"""Return $\log\det\Pi$ for a node with `size` units."""
+
+
+class ScalarPrecision(AbstractPrecision):
+    r"""One number for all units, $\Pi = \pi I$. A learned one is stored as $\log\pi$, so that it stays positive.
+
+    Raises:
+        ValueError: if `value` is not a positive number.
+    """
+
+    value: float | Array  # a fixed value is a Python number: a factor of one then costs nothing
+    learned: bool = eqx.field(static=True)
+
+    def __init__(self, value: float = 1.0, *, learned: bool = False):
+        if not (math.isfinite(value) and value > 0):
+            raise ValueError(f"precision must be a positive finite number, got {value}.")
+        self.value = jnp.asarray(math.log(value), float) if learned else float(value)
+        self.learned = learned
+
+    def times(self, error: Float[Array, "*node"]) -> Float[Array, "*node"]:
+        return (jnp.exp(self.value) if self.learned else self.value) * error
+
+    def log_determinant(self, size: int) -> Float[Array, ""]:
+        return size * (jnp.asarray(self.value) if self.learned else jnp.log(self.value))
+
+
+class DiagonalPrecision(AbstractPrecision):
+    r"""One number per unit (or per channel: any shape that broadcasts to the node), $\Pi = \mathrm{diag}(\pi)$.
+
+    Raises:
+        ValueError: if an entry of `value` is not positive and finite.
+    """
+
+    value: Frozen | Array
+    learned: bool = eqx.field(static=True)
+
+    def __init__(self, value: Float[Array, "*node"], *, learned: bool = False):
+        entries = np.asarray(value)
+        if not (np.all(np.isfinite(entries)) and np.all(entries > 0)):
+            raise ValueError(f"every entry of a diagonal precision must be positive, got {entries.min()}.")
+        self.value = jnp.log(jnp.asarray(value, float)) if learned else Frozen(jnp.asarray(value, float))
+        self.learned = learned
+
+    def _diagonal(self) -> Array:
+        return self.value.value if isinstance(self.value, Frozen) else jnp.exp(self.value)
+
+    def times(self, error: Float[Array, "*node"]) -> Float[Array, "*node"]:
+        return self._diagonal() * error
+
+    def log_determinant(self, size: int) -> Float[Array, ""]:
+        log = jnp.log(self._diagonal()) if isinstance(self.value, Frozen) else self.value
+        return jnp.sum(log) * (size / log.size)
+
+
+class FullPrecision(AbstractPrecision):
+    r"""A full matrix over the flattened node. A learned one is stored as the Cholesky factor, its diagonal as logarithms.
+
+    Raises:
+        ValueError: if `value` is not square, symmetric and positive definite.
+    """
+
+    value: Frozen | Array
+    learned: bool = eqx.field(static=True)
+
+    def __init__(self, value: Float[Array, "n n"], *, learned: bool = False):
+        matrix = np.asarray(value, float)
+        square = matrix.ndim == 2 and matrix.shape[0] == matrix.shape[1]
+        if not square or not np.allclose(matrix, matrix.T, rtol=1e-6, atol=1e-8):
+            raise ValueError(f"a full precision must be a symmetric square matrix, got shape {matrix.shape}.")
+        if np.linalg.eigvalsh(matrix).min() <= 0:
+            raise ValueError(
+                "a full precision must be positive definite; its smallest eigenvalue is not positive."
+            )
+        if learned:
+            factor = np.linalg.cholesky(matrix)
+            raw = np.tril(factor, -1) + np.diag(np.log(np.diag(factor)))
+            self.value = jnp.asarray(raw, float)
+        else:
+            self.value = Frozen(jnp.asarray(matrix, float))
+        self.learned = learned
+
+    def times(self, error: Float[Array, "*node"]) -> Float[Array, "*node"]:
+        flat = error.reshape(-1)
+        if isinstance(self.value, Frozen):
+            return (self.value.value @ flat).reshape(error.shape)
+        factor = jnp.tril(self.value, -1) + jnp.diag(jnp.exp(jnp.diag(self.value)))
+        return (factor @ (factor.T @ flat)).reshape(error.shape)
+
+    def log_determinant(self, size: int) -> Float[Array, ""]:
+        if isinstance(self.value, Frozen):
+            return jnp.linalg.slogdet(self.value.value)[1]
+        return 2.0 * jnp.sum(jnp.diag(self.value))

@@ -1,0 +1,83 @@
+"""Terms: what the energy is a sum of. A term is a function of named states, for one sample, in nats."""
+
+import abc
+from collections.abc import Callable, Mapping, Sequence
+
+import equinox as eqx
+from jaxtyping import Array, Float
+
+from .density import AbstractDensity, Gaussian
+
+
+class AbstractTerm(eqx.Module):
+    """A contribution to the energy. Its parameters are its leaves; `nodes` are the only states it reads."""
+
+    nodes: eqx.AbstractVar[tuple[str, ...]]
+
+    @abc.abstractmethod
+    def __call__(self, states: Mapping[str, Array]) -> Float[Array, ""]:
+        """Return the energy of one sample in nats."""
+
+
+class Prediction(AbstractTerm):
+    r"""One node predicted from others: $\hat x = f(x_{pa}; W)$, with the energy of the deviation given by a density.
+
+    Arguments:
+        target: the node that is predicted.
+        sources: the node or nodes that it is predicted from, in the order in which `function` takes them.
+        function: any callable from the states of the sources to an array of the target's shape, for one sample.
+            Its arrays are the weights (every Equinox layer serves).
+        density: how the target may deviate (default: Gaussian with precision 1).
+    """
+
+    target: str = eqx.field(static=True)
+    sources: tuple[str, ...] = eqx.field(static=True)
+    function: Callable[..., Array]
+    density: AbstractDensity
+
+    def __init__(
+        self,
+        target: str,
+        sources: str | Sequence[str],
+        function: Callable[..., Array],
+        density: AbstractDensity | None = None,
+    ):
+        self.target = target
+        self.sources = (sources,) if isinstance(sources, str) else tuple(sources)
+        self.function = function
+        self.density = Gaussian() if density is None else density
+
+    @property
+    def nodes(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The target, then the sources that are not the target itself."""
+        return tuple(dict.fromkeys((self.target, *self.sources)))
+
+    def predict(self, states: Mapping[str, Array]) -> Array:
+        r"""Return $\hat x$, shaped like the target (logits where the density is categorical or Bernoulli)."""
+        return self.function(*(states[name] for name in self.sources))
+
+    def error(self, states: Mapping[str, Array]) -> Array:
+        r"""Return $\varepsilon = x - E[x\,|\,\hat x]$, shaped like the target."""
+        return states[self.target] - self.density.mean(self.predict(states))
+
+    def __call__(self, states: Mapping[str, Array]) -> Float[Array, ""]:
+        return self.density.energy(states[self.target], self.predict(states))
+
+
+class Coupling(AbstractTerm):
+    r"""A term that is no prediction: $E = g(x_1, \ldots, x_k)$; a lateral or symmetric coupling, a prior, a penalty.
+
+    Arguments:
+        nodes: the node or nodes it couples, in the order in which `function` takes them.
+        function: any callable from their states to a scalar in nats, for one sample.
+    """
+
+    nodes: tuple[str, ...] = eqx.field(static=True)
+    function: Callable[..., Float[Array, ""]]
+
+    def __init__(self, nodes: str | Sequence[str], function: Callable[..., Float[Array, ""]]):
+        self.nodes = (nodes,) if isinstance(nodes, str) else tuple(nodes)
+        self.function = function
+
+    def __call__(self, states: Mapping[str, Array]) -> Float[Array, ""]:
+        return self.function(*(states[name] for name in self.nodes))

@@ -1,0 +1,5 @@
+"""How states move: the relaxation loop and its solvers. What is exported here is registered."""
+
+from .flow import Flow as Flow
+from .gradient import Gradient as Gradient
+from .gradient import Optax as Optax

@@ -1,0 +1,293 @@
+"""The one relaxation loop. It drives every solver, in every coordinates, over every network."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from ..core import graph
+from ..core.clamp import Clamps, Masked, whole
+from ..core.coordinates import AbstractCoordinates, StateCoordinates
+from ..core.initialise import AbstractInitialiser, Forward
+from ..core.network import Network
+from ..registry import nearest
+from .backend import unrolls
+from .objective import Objective, Variables, everywhere, in_waves, norm
+from .solver import AbstractSolver
+
+
+class Result(eqx.Enumeration):
+    """How a relaxation ended, with the remedy where it failed."""
+
+    stepped = "All steps were taken."
+    settled = "The relative residual fell below the tolerance."
+    finished = "The solver reached its end."
+    unsettled = (
+        "The steps ran out before the relative residual fell below the tolerance. "
+        "Allow more steps, a larger rate or a larger tolerance."
+    )
+    diverged = (
+        "The states are no longer finite. Lower the state rate or the momentum, or use an adaptive solver."
+    )
+
+
+class Trace(eqx.Module):
+    """What was recorded: point t stands before step t, the last point after the last step taken.
+
+    Points that were never reached hold NaN.
+    """
+
+    energies: dict[str, Float[Array, "*batch points"]]
+    residual: Float[Array, "*batch points"]  # norm of the gradient, not relative
+
+
+class Relaxation(eqx.Module):
+    """Where a relaxation arrived.
+
+    Attributes:
+        states: name -> state of every node.
+        result: how it ended.
+        steps: the number of steps taken.
+        residual: relative residual, the norm of the gradient over the free variables at the end divided by its norm
+            at the start (0 where there was nothing to relax).
+        trace: energies by term and gradient norm at every step, or None.
+        untouched: terms whose gradient, in states and weights, is certainly zero at the end.
+        constants: predictions that did not depend on free variables, by term.
+    """
+
+    states: dict[str, Array]
+    result: Result
+    steps: Int[Array, "*batch"]
+    residual: Float[Array, "*batch"]
+    trace: Trace | None
+    constants: dict[str, Array]
+    untouched: frozenset[str] = eqx.field(static=True)
+
+    def diverged(self) -> Bool[Array, "*batch"]:
+        """Say for every sample whether its states are no longer finite."""
+        return self.result == Result.diverged
+
+
+def relax(
+    network: Network,
+    clamps: Clamps,
+    *,
+    solver: AbstractSolver,
+    steps: int,
+    initial: AbstractInitialiser = Forward(),
+    coordinates: AbstractCoordinates = StateCoordinates(),
+    tolerance: float | None = None,
+    record: bool = False,
+    savings: bool = True,
+    unroll: bool | None = None,
+    key: PRNGKeyArray | None = None,
+) -> Relaxation:
+    r"""Relax the states of a batch: $x_i \leftarrow$ solver$(\partial E/\partial x_i)$ for every free node, all at once.
+
+    Every sample relaxes by itself: rates are per sample, and the batch changes nothing.
+
+    Arguments:
+        clamps: node -> values with a leading batch axis (or `Masked` values); the other nodes are free.
+        solver: how states move.
+        steps: number of steps, or the most steps where the solver or the tolerance ends the relaxation.
+        initial: where free nodes start (a `Given` one holds states with a batch axis).
+        coordinates: the variables in which the solver works.
+        tolerance: stop a sample once its relative residual is at most this; None takes all steps.
+        record: keep energies by term and the gradient norm at every step.
+        savings: leave out what is known to be zero or constant. The result is the same, the cost is not.
+        unroll: write the steps out instead of looping; None chooses by backend and network.
+        key: random key; needed where the solver or the initialiser draws.
+
+    Returns:
+        A `Relaxation`, every array with a leading batch axis.
+
+    Raises:
+        ValueError: if a clamp names an unknown node or has a wrong shape, or if a key is missing.
+
+    Cost: one gradient of the energy a step for gradient solvers.
+    """
+    batch = _batch_size(network, clamps)
+    if key is None:
+        if solver.stochastic or getattr(initial, "stochastic", False):
+            raise ValueError("key must be given: the solver or the initialiser draws random numbers.")
+        key = jax.random.key(0)
+
+    def one(clamps: Clamps, initial: AbstractInitialiser, index: Array) -> Relaxation:
+        loop = _Loop(network, clamps, solver, coordinates, steps, tolerance, record, savings, unroll)
+        return loop.run(initial, jax.random.fold_in(key, index))
+
+    return eqx.filter_vmap(one)(dict(clamps), initial, jnp.arange(batch))
+
+
+def _batch_size(network: Network, clamps: Clamps) -> int:
+    """Check clamps against the network and return the common length of their leading axis."""
+    sizes = {}
+    for name, clamp in clamps.items():
+        if name not in network.shapes:
+            raise ValueError(
+                f"clamps name the node '{name}', which is unknown. {nearest(name, network.shapes)}"
+            )
+        parts = [clamp.value, clamp.mask] if isinstance(clamp, Masked) else [clamp]
+        for part in parts:
+            if part.shape[1:] != network.shapes[name] or part.ndim == 0:
+                raise ValueError(
+                    f"the clamp on '{name}' must have shape (batch, {', '.join(map(str, network.shapes[name]))}), "
+                    f"got {part.shape}."
+                )
+            sizes[name] = part.shape[0]
+    if len(set(sizes.values())) != 1:
+        raise ValueError(f"clamps must share one batch size, got {sizes or 'no clamp'}.")
+    return next(iter(sizes.values()))
+
+
+class _Loop(eqx.Module):
+    """The loop for one sample: a plan of objectives, a drive, and what it leaves."""
+
+    network: Network
+    clamps: Clamps
+    solver: AbstractSolver
+    coordinates: AbstractCoordinates
+    steps: int
+    tolerance: float | None
+    record: bool
+    savings: bool
+    unroll: bool | None
+
+    def run(self, initial: AbstractInitialiser, key: PRNGKeyArray) -> Relaxation:
+        """Initialise, relax, and say how it went."""
+        key_initial, key_steps = jax.random.split(key)
+        states = initial(self.network, self.clamps, key=key_initial)
+        constants = self._constants(states)
+        plan, untouched = self._plan(initial, constants)
+        variables = self.coordinates.variables(self.network, states, self.clamps)
+        open_ended = self.solver.terminates or self.tolerance is not None
+        drive = self._drive_until if open_ended else self._drive_all
+        first = norm(plan[0].gradient(variables))
+        variables, taken, ended, points = drive(plan, variables, first, key_steps)
+        energies, gradient = plan[-1].evaluate(variables)
+        last = norm(gradient)
+        relative = jnp.where(first > 0, last / jnp.where(first > 0, first, 1), 0.0)
+        settled = self.coordinates.states(self.network, variables, self.clamps)
+        return Relaxation(
+            states=settled,
+            result=self._result(settled, relative, ended),
+            steps=taken,
+            residual=relative,
+            trace=self._trace(points, taken, energies, last) if self.record else None,
+            constants=constants,
+            untouched=untouched,
+        )
+
+    def _constants(self, states: Mapping[str, Array]) -> dict[str, Array]:
+        if not self.savings:
+            return {}
+        names = graph.constant_predictions(self.network.terms, whole(self.clamps))
+        return self.network.predictions(states, only=names)
+
+    def _plan(
+        self, initial: AbstractInitialiser, constants: Mapping[str, Array]
+    ) -> tuple[list[Objective], frozenset[str]]:
+        """Return the objective of each step (the last one repeats) and the terms that stay without gradient."""
+        terms = self.network.terms
+        free = frozenset(self.network.shapes) - whole(self.clamps)
+        arguments = (self.network, self.clamps, self.coordinates, constants, free)
+        waves = self.savings and self.solver.rests and self.coordinates.local and self.tolerance is None
+        if not waves:
+            return [everywhere(*arguments)], frozenset()
+        plan = in_waves(*arguments, initial.resting_terms(self.network, self.clamps))[: self.steps + 1]
+        learning = {name for name, term in graph.predictions(terms).items() if term.density.learns()}
+        return plan, frozenset(terms) - plan[-1].active - learning
+
+    def _advance(
+        self, objective: Objective, variables: Variables, state: Any, key: PRNGKeyArray
+    ) -> tuple[Variables, Any, tuple[dict[str, Array], Array]]:
+        energies, gradient = objective.evaluate(variables)
+        moved, state = self.solver.step(objective, variables, gradient, state, key=key)
+        if self.solver.rests:
+            moved = {n: moved[n] if n in objective.moving else variables[n] for n in variables}
+        return moved, state, (energies, norm(gradient))
+
+    def _drive_all(
+        self, plan: list[Objective], variables: Variables, first: Array, key: PRNGKeyArray
+    ) -> tuple[Variables, Array, Array, Any]:
+        """Take all steps: those of the spreading error one by one, then the rest, unrolled or in a scan."""
+        del first
+        state = self.solver.init(plan[0], variables)
+        spreading = plan[:-1]
+        rest = self.steps - len(spreading)
+        unroll = unrolls(plan[-1].energies, variables, steps=rest) if self.unroll is None else self.unroll
+        points = []
+        for t, objective in enumerate(spreading + [plan[-1]] * (rest if unroll else 0)):
+            variables, state, point = self._advance(objective, variables, state, jax.random.fold_in(key, t))
+            points.append(self._fill(point))
+        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *points) if points else None
+        if not unroll and rest > 0:
+
+            def body(carry: tuple[Variables, Any], t: Array) -> tuple[tuple[Variables, Any], Any]:
+                moved, state, point = self._advance(plan[-1], *carry, jax.random.fold_in(key, t))
+                return (moved, state), self._fill(point)
+
+            steps = jnp.arange(len(spreading), self.steps)
+            (variables, state), tail = jax.lax.scan(body, (variables, state), steps)
+            stacked = (
+                tail if stacked is None else jax.tree.map(lambda a, b: jnp.concatenate([a, b]), stacked, tail)
+            )
+        return variables, jnp.asarray(self.steps), jnp.array(False), stacked
+
+    def _drive_until(
+        self, plan: list[Objective], variables: Variables, first: Array, key: PRNGKeyArray
+    ) -> tuple[Variables, Array, Array, Any]:
+        """Step until the residual is small, the solver ends, the states blow up, or the steps run out."""
+        (objective,) = plan
+        tolerance = -1.0 if self.tolerance is None else self.tolerance
+        blank = self._fill((objective.energies(variables), first))
+        buffer = jax.tree.map(lambda leaf: jnp.full((self.steps, *leaf.shape), jnp.nan, leaf.dtype), blank)
+
+        def ends(variables: Variables, state: Any) -> Bool[Array, ""]:
+            size = norm(objective.gradient(variables)) if self.tolerance is not None else first
+            return (size <= tolerance * first) | ~jnp.isfinite(size) | self.solver.terminate(state)
+
+        def unfinished(carry: tuple) -> Bool[Array, ""]:
+            _, _, t, ended, _ = carry
+            return (t < self.steps) & ~ended
+
+        def body(carry: tuple) -> tuple:
+            variables, state, t, _, buffer = carry
+            moved, state, point = self._advance(objective, variables, state, jax.random.fold_in(key, t))
+            buffer = jax.tree.map(lambda b, p: b.at[t].set(p), buffer, self._fill(point))
+            return moved, state, t + 1, ends(moved, state), buffer
+
+        state = self.solver.init(objective, variables)
+        start = (variables, state, jnp.asarray(0), ends(variables, state), buffer)
+        variables, _, taken, ended, buffer = jax.lax.while_loop(unfinished, body, start)
+        return variables, taken, ended, buffer
+
+    def _fill(self, point: tuple[dict[str, Array], Array]) -> tuple[dict[str, Array], Array] | None:
+        """Give terms that were left out their energy of zero, so that every point has the same shape."""
+        if not self.record:
+            return None
+        energies, size = point
+        return {name: energies.get(name, jnp.zeros(())) for name in self.network.term_names}, size
+
+    def _trace(self, points: Any, taken: Array, energies: dict[str, Array], last: Array) -> Trace:
+        final = self._fill((energies, last))
+        if points is None:
+            points = jax.tree.map(lambda leaf: jnp.zeros((0, *leaf.shape)), final)
+        padded = jax.tree.map(lambda p: jnp.concatenate([p, jnp.full((1,), jnp.nan, p.dtype)]), points)
+        by_term, size = jax.tree.map(lambda p, f: p.at[taken].set(f), padded, final)
+        return Trace(by_term, size)
+
+    def _result(self, states: Mapping[str, Array], relative: Array, ended: Array) -> Result:
+        finite = jnp.array(True)
+        for state in states.values():
+            finite &= jnp.all(jnp.isfinite(state))
+        if self.tolerance is None and not self.solver.terminates:
+            outcome = Result.stepped
+        else:
+            small = relative <= (-1.0 if self.tolerance is None else self.tolerance)
+            by_itself = Result.where(ended, Result.finished, Result.unsettled)
+            outcome = Result.where(small, Result.settled, by_itself)
+        return Result.where(finite, outcome, Result.diverged)
