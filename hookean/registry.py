@@ -37,22 +37,24 @@ def exported_classes(room: ModuleType, base: type) -> dict[str, type]:
 def exported_functions(room: ModuleType) -> dict[str, Callable]:
     """Return the public functions that `room` exports, by name, in order of export."""
     return {
-        name: member
-        for name, member in vars(room).items()
-        if inspect.isfunction(member) and not name.startswith("_")
+        name: member for name, member in vars(room).items() if inspect.isfunction(member) and not name.startswith("_")
     }
 
 
 def find(name: str, members: Mapping[str, T], kind: str) -> T:
-    """Return `members[name]`, ignoring case.
+    """Return `members[name]`, ignoring case, underscores and hyphens.
 
     Raises:
         UnknownName: if nothing has that name; says which `kind` was asked for and the nearest match.
     """
-    by_lower = {known.lower(): member for known, member in members.items()}
-    if name.lower() in by_lower:
-        return by_lower[name.lower()]
+    by_folded = {_folded(known): member for known, member in members.items()}
+    if _folded(name) in by_folded:
+        return by_folded[_folded(name)]
     raise UnknownName(f"There is no {kind} called '{name}'. {nearest(name, members)}")
+
+
+def _folded(name: str) -> str:
+    return name.lower().replace("_", "").replace("-", "")
 
 
 def summary(member: object) -> str:

@@ -46,9 +46,9 @@ class BP(AbstractAlgorithm):
         return 1
 
     def signal(
-        self, network: Network, batch: Clamps, *, epoch: Int[Array, ""] | int, key: PRNGKeyArray
+        self, network: Network, batch: Clamps, *, epoch: Int[Array, ""] | int, key: PRNGKeyArray, record: bool = False
     ) -> Signal:
-        del epoch, key
+        del epoch, key, record
         gradient, energies = backprop(network, batch)
         return Signal(jax.tree.map(lambda leaf: self.scale * leaf, gradient), energies, None)
 

@@ -67,13 +67,13 @@ class CN(AbstractAlgorithm):
         return jnp.where(epoch < len(self.signs), given[jnp.minimum(epoch, len(self.signs) - 1)], drawn)
 
     def signal(
-        self, network: Network, batch: Clamps, *, epoch: Int[Array, ""] | int, key: PRNGKeyArray
+        self, network: Network, batch: Clamps, *, epoch: Int[Array, ""] | int, key: PRNGKeyArray, record: bool = False
     ) -> Signal:
         strength = self.nudge.strength(epoch)
         if not self.paired:
-            return self._nudged(network, batch, self.sign(epoch) * strength, key)
-        plus = self._nudged(network, batch, strength, key)
-        minus = self._nudged(network, batch, -strength, key)
+            return self._nudged(network, batch, self.sign(epoch) * strength, key, record)
+        plus = self._nudged(network, batch, strength, key, record)
+        minus = self._nudged(network, batch, -strength, key, record)
         # Each phase comes divided by its beta; the contrast takes the gradients themselves.
         rising, falling = (
             jax.tree.map(lambda g, b=b: b * g, s.gradient) for b, s in ((strength, plus), (-strength, minus))
@@ -83,5 +83,7 @@ class CN(AbstractAlgorithm):
     def step(self, state: TrainState, batch: Clamps, *, key: PRNGKeyArray) -> tuple[TrainState, Info]:
         return learn_once(self, state, batch, key=key)
 
-    def _nudged(self, network: Network, batch: Clamps, beta: Float[Array, ""], key: PRNGKeyArray) -> Signal:
-        return nudged_signal(network, batch, beta=beta, solver=self.solver, steps=self.steps, key=key)
+    def _nudged(
+        self, network: Network, batch: Clamps, beta: Float[Array, ""], key: PRNGKeyArray, record: bool
+    ) -> Signal:
+        return nudged_signal(network, batch, beta=beta, solver=self.solver, steps=self.steps, record=record, key=key)

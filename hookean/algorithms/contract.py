@@ -86,13 +86,14 @@ class AbstractAlgorithm(eqx.Module):
 
     @abc.abstractmethod
     def signal(
-        self, network: Network, batch: Clamps, *, epoch: Int[Array, ""] | int, key: PRNGKeyArray
+        self, network: Network, batch: Clamps, *, epoch: Int[Array, ""] | int, key: PRNGKeyArray, record: bool = False
     ) -> Signal:
         """Return the weight gradient that the algorithm draws from a batch, without changing anything.
 
         Arguments:
             batch: node -> values with a leading batch axis; the clamps of training.
             epoch: number of epochs before this one, for schedules.
+            record: keep energies and the gradient norm at every relaxation step.
         """
 
     @abc.abstractmethod
@@ -104,9 +105,7 @@ class AbstractAlgorithm(eqx.Module):
         return forward_outputs(network, batch)
 
 
-def apply_gradient(
-    state: TrainState, optimiser: optax.GradientTransformation, gradient: PyTree
-) -> TrainState:
+def apply_gradient(state: TrainState, optimiser: optax.GradientTransformation, gradient: PyTree) -> TrainState:
     """Return the train state after one weight update."""
     trained, rest = split(state.network)
     updates, memory = optimiser.update(gradient, state.optimiser, trained)

@@ -49,13 +49,9 @@ class IPC(AbstractAlgorithm):
 
     def __check_init__(self) -> None:
         if not 0 <= self.weights_from < self.steps:
-            raise ValueError(
-                f"weights_from must be from 0 to steps - 1 = {self.steps - 1}, got {self.weights_from}."
-            )
+            raise ValueError(f"weights_from must be from 0 to steps - 1 = {self.steps - 1}, got {self.weights_from}.")
         if self.solver.terminates:
-            raise ValueError(
-                "solver must take a fixed number of steps: weights move between them. Use Gradient()."
-            )
+            raise ValueError("solver must take a fixed number of steps: weights move between them. Use Gradient().")
 
     def check(self, network: Network) -> None:
         del network
@@ -64,12 +60,12 @@ class IPC(AbstractAlgorithm):
         return self.steps - self.weights_from
 
     def signal(
-        self, network: Network, batch: Clamps, *, epoch: Int[Array, ""] | int, key: PRNGKeyArray
+        self, network: Network, batch: Clamps, *, epoch: Int[Array, ""] | int, key: PRNGKeyArray, record: bool = False
     ) -> Signal:
         """Return the gradient at the end of the relaxation, with the weights as they are at its start."""
         del epoch
         relaxation = relax(
-            network, batch, solver=self.solver, steps=self.steps - 1, initial=self.initial, key=key
+            network, batch, solver=self.solver, steps=self.steps - 1, initial=self.initial, record=record, key=key
         )
         gradient, energies = settled_gradient(network, relaxation)
         return Signal(gradient, energies, relaxation)

@@ -54,11 +54,12 @@ def nudged_signal(
     beta: Float[Array, ""] | float,
     solver: AbstractSolver,
     steps: int,
+    record: bool = False,
     key: PRNGKeyArray,
 ) -> Signal:
     r"""Relax towards the nudged target and return the weight gradient divided by $\beta$."""
     output = require_output(network)
     target = nudged_target(forward_outputs(network, batch), batch[output], beta)
-    relaxation = relax(network, dict(batch) | {output: target}, solver=solver, steps=steps, key=key)
+    relaxation = relax(network, dict(batch) | {output: target}, solver=solver, steps=steps, record=record, key=key)
     gradient, energies = settled_gradient(network, relaxation)
     return Signal(jax.tree.map(lambda leaf: leaf / beta, gradient), energies, relaxation)

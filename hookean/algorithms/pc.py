@@ -42,9 +42,7 @@ class PC(AbstractAlgorithm):
     optimiser: optax.GradientTransformation = optax.adam(1e-3)
 
     label: ClassVar[str] = "PC"
-    reference: ClassVar[str] = (
-        "Whittington & Bogacz, Neural Computation 29 (2017); Pinchetti et al., ICLR (2025)"
-    )
+    reference: ClassVar[str] = "Whittington & Bogacz, Neural Computation 29 (2017); Pinchetti et al., ICLR (2025)"
     cost: ClassVar[str] = "T + 1 energy gradients"
 
     def check(self, network: Network) -> None:
@@ -54,7 +52,7 @@ class PC(AbstractAlgorithm):
         return 1
 
     def signal(
-        self, network: Network, batch: Clamps, *, epoch: Int[Array, ""] | int, key: PRNGKeyArray
+        self, network: Network, batch: Clamps, *, epoch: Int[Array, ""] | int, key: PRNGKeyArray, record: bool = False
     ) -> Signal:
         del epoch
         relaxation = relax(
@@ -64,6 +62,7 @@ class PC(AbstractAlgorithm):
             steps=self.steps,
             initial=self.initial,
             coordinates=self.coordinates,
+            record=record,
             key=key,
         )
         gradient, energies = settled_gradient(network, relaxation)

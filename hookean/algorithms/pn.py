@@ -51,10 +51,10 @@ class PN(AbstractAlgorithm):
         return self.nudge.strength(epoch)
 
     def signal(
-        self, network: Network, batch: Clamps, *, epoch: Int[Array, ""] | int, key: PRNGKeyArray
+        self, network: Network, batch: Clamps, *, epoch: Int[Array, ""] | int, key: PRNGKeyArray, record: bool = False
     ) -> Signal:
         return nudged_signal(
-            network, batch, beta=self.beta(epoch), solver=self.solver, steps=self.steps, key=key
+            network, batch, beta=self.beta(epoch), solver=self.solver, steps=self.steps, record=record, key=key
         )
 
     def step(self, state: TrainState, batch: Clamps, *, key: PRNGKeyArray) -> tuple[TrainState, Info]:

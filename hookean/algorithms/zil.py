@@ -45,17 +45,15 @@ class ZIL(AbstractAlgorithm):
         for name, term in graph.predictions(network.terms).items():
             unit = isinstance(term.density, Gaussian) and eqx.tree_equal(term.density, Gaussian())
             if term.target != network.output and not unit:
-                raise ValueError(
-                    f"ZIL needs Gaussian hidden terms with precision 1; '{name}' has another density."
-                )
+                raise ValueError(f"ZIL needs Gaussian hidden terms with precision 1; '{name}' has another density.")
 
     def updates_per_batch(self) -> int:
         return 1
 
     def signal(
-        self, network: Network, batch: Clamps, *, epoch: Int[Array, ""] | int, key: PRNGKeyArray
+        self, network: Network, batch: Clamps, *, epoch: Int[Array, ""] | int, key: PRNGKeyArray, record: bool = False
     ) -> Signal:
-        del epoch, key
+        del epoch, key, record
         states = eqx.filter_vmap(network.forward)(dict(batch))
         gradients, energies = [], {}
         for level in graph.levels(network.terms, require_output(network)) or ():
@@ -63,9 +61,9 @@ class ZIL(AbstractAlgorithm):
             gradient, arrived = energy_gradient(network, states, without=rest)
             gradients.append(gradient)
             energies |= {name: arrived[name] for name in level}
-            states = eqx.filter_vmap(
-                lambda clamps, states, level=level: _step(network, clamps, states, level)
-            )(dict(batch), states)
+            states = eqx.filter_vmap(lambda clamps, states, level=level: _step(network, clamps, states, level))(
+                dict(batch), states
+            )
         total = jax.tree.map(lambda *leaves: sum(leaves), *gradients)
         return Signal(total, {name: energies[name] for name in network.term_names}, None)
 

@@ -78,11 +78,7 @@ class ErrorCoordinates(AbstractCoordinates):
                 f"{', '.join(cyclic)}. Use StateCoordinates()."
             )
         terms = graph.predictions(network.terms)
-        partial = [
-            n
-            for n, c in clamps.items()
-            if isinstance(c, Masked) and any(t.target == n for t in terms.values())
-        ]
+        partial = [n for n, c in clamps.items() if isinstance(c, Masked) and any(t.target == n for t in terms.values())]
         if partial:
             raise ValueError(
                 f"error coordinates cannot hold a part of a predicted node: {', '.join(partial)}. Use StateCoordinates()."

@@ -41,9 +41,7 @@ def constant_predictions(terms: Mapping[str, AbstractTerm], clamped: Collection[
     return [name for name, term in predictions(terms).items() if set(term.sources) <= set(clamped)]
 
 
-def waves(
-    terms: Mapping[str, AbstractTerm], free: Collection[str], restless: Collection[str]
-) -> list[frozenset[str]]:
+def waves(terms: Mapping[str, AbstractTerm], free: Collection[str], restless: Collection[str]) -> list[frozenset[str]]:
     """Return, step by step, the terms whose gradient can differ from zero, until the set stops growing.
 
     At first only `restless` terms have a gradient. A step moves the free nodes that they touch, and then every term
@@ -60,9 +58,7 @@ def waves(
         sets.append(active)
 
 
-def touched(
-    terms: Mapping[str, AbstractTerm], free: Collection[str], active: Collection[str]
-) -> frozenset[str]:
+def touched(terms: Mapping[str, AbstractTerm], free: Collection[str], active: Collection[str]) -> frozenset[str]:
     """Return the free nodes that the `active` terms read, which are the nodes that they can move."""
     return frozenset(node for name in active for node in terms[name].nodes if node in free)
 

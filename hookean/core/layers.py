@@ -65,9 +65,7 @@ class Convolution(eqx.Module):
 
     def __call__(self, state: Float[Array, "h w c"]) -> Float[Array, "k l d"]:
         around = ((self.padding, self.padding),) * 2
-        drive = jax.lax.conv_general_dilated(
-            state[None], self.weight, (1, 1), around, dimension_numbers=_LAYOUT
-        )[0]
+        drive = jax.lax.conv_general_dilated(state[None], self.weight, (1, 1), around, dimension_numbers=_LAYOUT)[0]
         state = self.activation(drive + self.bias)
         return max_pool(state) if self.pool else state
 
@@ -105,9 +103,7 @@ class TransposedConvolution(eqx.Module):
     activation: Activation
 
     def __init__(self, inputs: int, outputs: int, activation: Activation, *, kernel: int, key: PRNGKeyArray):
-        self.weight, self.bias = _uniform(
-            key, (kernel, kernel, inputs, outputs), fan_in=kernel * kernel * inputs
-        )
+        self.weight, self.bias = _uniform(key, (kernel, kernel, inputs, outputs), fan_in=kernel * kernel * inputs)
         self.activation = activation
 
     def __call__(self, state: Float[Array, "h w c"]) -> Float[Array, "2*h 2*w d"]:

@@ -93,9 +93,7 @@ class Network(eqx.Module):
         """Return the energy in nats: the sum over all terms."""
         return sum(self.energies(states).values(), start=jnp.zeros(()))
 
-    def predictions(
-        self, states: Mapping[str, Array], *, only: Collection[str] | None = None
-    ) -> dict[str, Array]:
+    def predictions(self, states: Mapping[str, Array], *, only: Collection[str] | None = None) -> dict[str, Array]:
         """Return the prediction of each prediction term (logits for categorical and Bernoulli terms)."""
         found = graph.predictions(self.terms)
         return {name: term.predict(states) for name, term in found.items() if only is None or name in only}
@@ -146,9 +144,7 @@ def _check(network: Network) -> None:
     for name, term in network.terms.items():
         for node in term.nodes:
             if node not in shapes:
-                raise ValueError(
-                    f"term '{name}' names the node '{node}', which is unknown. {nearest(node, shapes)}"
-                )
+                raise ValueError(f"term '{name}' names the node '{node}', which is unknown. {nearest(node, shapes)}")
         if isinstance(term, Prediction):
             got = eqx.filter_eval_shape(term.predict, states)
             if tuple(got.shape) != shapes[term.target]:

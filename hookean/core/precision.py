@@ -95,9 +95,7 @@ class FullPrecision(AbstractPrecision):
         if not square or not np.allclose(matrix, matrix.T, rtol=1e-6, atol=1e-8):
             raise ValueError(f"a full precision must be a symmetric square matrix, got shape {matrix.shape}.")
         if np.linalg.eigvalsh(matrix).min() <= 0:
-            raise ValueError(
-                "a full precision must be positive definite; its smallest eigenvalue is not positive."
-            )
+            raise ValueError("a full precision must be positive definite; its smallest eigenvalue is not positive.")
         if learned:
             factor = np.linalg.cholesky(matrix)
             raw = np.tril(factor, -1) + np.diag(np.log(np.diag(factor)))

@@ -33,9 +33,7 @@ def read(key: str) -> tuple[UInt8[np.ndarray, "n h w c"], Int32[np.ndarray, " n"
     return images, labels, jpeg
 
 
-def write(
-    key: str, images: UInt8[np.ndarray, "n h w c"], labels: Int32[np.ndarray, " n"], jpeg: bool
-) -> None:
+def write(key: str, images: UInt8[np.ndarray, "n h w c"], labels: Int32[np.ndarray, " n"], jpeg: bool) -> None:
     """Store decoded images; a full disk or a read-only folder is logged and otherwise without consequence."""
     temporary = None
     try:
@@ -47,9 +45,7 @@ def write(
             np.savez(file, images=images, labels=labels, jpeg=np.array(jpeg))
         temporary.replace(path)
     except (OSError, RuntimeError) as error:  # RuntimeError: no home folder
-        log.warning(
-            "decoded images are not cached (%s); set HOOKEAN_CACHE to a folder that can be written", error
-        )
+        log.warning("decoded images are not cached (%s); set HOOKEAN_CACHE to a folder that can be written", error)
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)

@@ -22,9 +22,7 @@ CLASSES = (
     "truck",
 )
 # Mean and standard deviation of the training images, as published comparisons of predictive coding have them.
-TRANSFORM = Transform(
-    mean=(0.4914, 0.4822, 0.4465), std=(0.2023, 0.1994, 0.2010), flip=0.5, crop=32, padding=4
-)
+TRANSFORM = Transform(mean=(0.4914, 0.4822, 0.4465), std=(0.2023, 0.1994, 0.2010), flip=0.5, crop=32, padding=4)
 
 
 @final

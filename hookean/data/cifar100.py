@@ -27,9 +27,7 @@ train trout tulip turtle wardrobe whale willow_tree wolf woman worm
 """
 CLASSES = tuple(NAMES.split())
 # Mean and standard deviation of the training images, as published comparisons of predictive coding have them.
-TRANSFORM = Transform(
-    mean=(0.5071, 0.4867, 0.4408), std=(0.2675, 0.2565, 0.2761), flip=0.5, crop=32, padding=4
-)
+TRANSFORM = Transform(mean=(0.5071, 0.4867, 0.4408), std=(0.2675, 0.2565, 0.2761), flip=0.5, crop=32, padding=4)
 
 
 @final

@@ -48,8 +48,7 @@ class Split:
         if inputs.dtype == np.float32 and not np.isfinite(inputs).all():
             index = tuple(int(i) for i in np.argwhere(~np.isfinite(inputs))[0])
             raise DataError(
-                f"`inputs` must be finite; got {inputs[index]} first at index {index}. "
-                "Remove or repair that sample."
+                f"`inputs` must be finite; got {inputs[index]} first at index {index}. Remove or repair that sample."
             )
 
     def __len__(self) -> int:
@@ -103,7 +102,7 @@ class Data:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of ONE sample as the network sees it: (c, h, w) for images, (f,) for features."""
+        """Shape of ONE sample as the network sees it: (h, w, c) for images, (f,) for features."""
         return self.transform.sample_shape(self.train.inputs.shape[1:])
 
     @property

@@ -26,9 +26,7 @@ CLASSES = (
     "bag",
     "ankle boot",
 )
-TRANSFORM = Transform(
-    mean=(0.5,), std=(0.5,)
-)  # to -1..1, as published comparisons of predictive coding have it
+TRANSFORM = Transform(mean=(0.5,), std=(0.5,))  # to -1..1, as published comparisons of predictive coding have it
 
 
 @final

@@ -10,9 +10,7 @@ from .transform import Transform
 
 LAYOUT = Layout(folder="mnist", repository="ylecun/mnist", hub_folder="mnist", channels=1)
 CLASSES = tuple(str(digit) for digit in range(10))
-TRANSFORM = Transform(
-    mean=(0.5,), std=(0.5,)
-)  # to -1..1, as published comparisons of predictive coding have it
+TRANSFORM = Transform(mean=(0.5,), std=(0.5,))  # to -1..1, as published comparisons of predictive coding have it
 
 
 @final

@@ -104,9 +104,7 @@ def read_file(
             labels = _labels(path, file, label_column)
             images, jpeg = _images(path, file, image_column, channels)
     except (pa.ArrowException, OSError) as error:
-        raise DataError(
-            f"{path}: cannot be read as Parquet: {error}. Remove it and fetch it again."
-        ) from error
+        raise DataError(f"{path}: cannot be read as Parquet: {error}. Remove it and fetch it again.") from error
     cache.write(key, images, labels, jpeg)
     return images, labels, jpeg
 
@@ -118,17 +116,13 @@ def _check_columns(path: Path, file: "pq.ParquetFile", label_column: str) -> str
     schema = file.schema_arrow
     image_column = next((name for name in IMAGE_COLUMNS if name in schema.names), None)
     if image_column is None or label_column not in schema.names:
-        missing = (
-            " or ".join(f"`{n}`" for n in IMAGE_COLUMNS) if image_column is None else f"`{label_column}`"
-        )
+        missing = " or ".join(f"`{n}`" for n in IMAGE_COLUMNS) if image_column is None else f"`{label_column}`"
         raise DataError(f"{path}: there must be a column {missing}; got {', '.join(schema.names) or 'none'}.")
     kind = schema.field(image_column).type
     binary = (pa.types.is_binary, pa.types.is_large_binary)
     position = kind.get_field_index("bytes") if pa.types.is_struct(kind) else -1
     if position < 0 or not any(test(kind.field(position).type) for test in binary):
-        raise DataError(
-            f"{path}: the column `{image_column}` must be struct<bytes: binary, path: string>; got {kind}."
-        )
+        raise DataError(f"{path}: the column `{image_column}` must be struct<bytes: binary, path: string>; got {kind}.")
     kind = schema.field(label_column).type
     if not pa.types.is_integer(kind):
         raise DataError(f"{path}: the column `{label_column}` must hold integers; got {kind}.")
@@ -160,9 +154,7 @@ def _images(
     images, jpeg = None, False
     for row, content in enumerate(_rows(file, column)):
         if content is None:
-            raise DataError(
-                f"{path}: row {row} of `{column}` has no bytes; the images must be in the file itself."
-            )
+            raise DataError(f"{path}: row {row} of `{column}` has no bytes; the images must be in the file itself.")
         try:
             image = _decode(content, channels)
         # Pillow answers broken bytes with OSError, SyntaxError, ValueError and more, depending on the format.

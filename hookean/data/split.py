@@ -47,9 +47,7 @@ def stratified_order(
     # scikit-learn takes a second to import, which only those who split should pay.
     from sklearn.model_selection import train_test_split
 
-    rest, chosen = train_test_split(
-        np.arange(len(labels)), test_size=size, random_state=seed, stratify=labels
-    )
+    rest, chosen = train_test_split(np.arange(len(labels)), test_size=size, random_state=seed, stratify=labels)
     return np.sort(chosen), np.sort(rest)
 
 
@@ -76,9 +74,7 @@ def _count(size: int | float, n: int) -> int:
     if isinstance(size, int | np.integer):
         return int(size)
     if not 0 < size < 1:
-        raise ValueError(
-            f"`size` given as a share must lie between 0 and 1; got {size}. Give a count as an int."
-        )
+        raise ValueError(f"`size` given as a share must lie between 0 and 1; got {size}. Give a count as an int.")
     return round(size * n)
 
 

@@ -8,9 +8,7 @@ from .layout import Layout
 from .parquet import load_images
 from .transform import Transform
 
-LAYOUT = Layout(
-    folder="tiny_imagenet", repository="zh-plus/tiny-imagenet", hub_folder="data", channels=3, test="valid"
-)
+LAYOUT = Layout(folder="tiny_imagenet", repository="zh-plus/tiny-imagenet", hub_folder="data", channels=3, test="valid")
 # WordNet ids, sorted: label k is the k-th.
 NAMES = """
 n01443537 n01629819 n01641577 n01644900 n01698640 n01742172 n01768244 n01770393 n01774384

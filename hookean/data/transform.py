@@ -41,8 +41,7 @@ class Transform:
     def __post_init__(self) -> None:
         if len(self.mean) != len(self.std):
             raise ValueError(
-                "`mean` and `std` must have one entry per channel each; "
-                f"got {len(self.mean)} and {len(self.std)}."
+                f"`mean` and `std` must have one entry per channel each; got {len(self.mean)} and {len(self.std)}."
             )
         if any(not s > 0 for s in self.std):
             raise ValueError(f"`std` must be positive in every channel; got {self.std}.")
@@ -52,8 +51,7 @@ class Transform:
             raise ValueError(f"`crop` must be at least 1 pixel, or None for no crop; got {self.crop}.")
         if self.padding < 0 or (self.padding and self.crop is None):
             raise ValueError(
-                "`padding` must be 0 or more, and 0 without `crop`; "
-                f"got padding {self.padding}, crop {self.crop}."
+                f"`padding` must be 0 or more, and 0 without `crop`; got padding {self.padding}, crop {self.crop}."
             )
         if not self.mean and (self.flip or self.crop is not None):
             raise ValueError("`flip` and `crop` are for images; give `mean` and `std` per channel as well.")
@@ -64,16 +62,14 @@ class Transform:
         return self.flip > 0 or self.crop is not None
 
     def sample_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
-        """Return the shape of one sample after the transform: (c, h, w) for an image (h, w, c).
+        """Return the shape of one sample after the transform: (h, w, c) for an image.
 
         Raises:
             ValueError: if a sample of this shape does not fit the transform.
         """
         if not self.mean:
             if len(shape) != 1:
-                raise ValueError(
-                    f"a transform without `mean` is for features (f,); got shape {tuple(shape)}."
-                )
+                raise ValueError(f"a transform without `mean` is for features (f,); got shape {tuple(shape)}.")
             return tuple(shape)
         if len(shape) != 3 or shape[2] != len(self.mean):
             raise ValueError(
@@ -82,21 +78,19 @@ class Transform:
             )
         height, width, channels = shape
         if self.crop is None:
-            return channels, height, width
+            return height, width, channels
         if self.crop > min(height, width):
-            raise ValueError(
-                f"`crop` must fit the image; got crop {self.crop} for {height} x {width} pixels."
-            )
-        return channels, self.crop, self.crop
+            raise ValueError(f"`crop` must fit the image; got crop {self.crop} for {height} x {width} pixels.")
+        return self.crop, self.crop, channels
 
     def train(self, images: Batch, *, key: PRNGKeyArray) -> Float[Array, "b ..."]:
-        """Return a training batch, [b, c, h, w] float32 (features: [b, f]); each sample draws for itself."""
+        """Return a training batch, [b, h, w, c] float32 (features: [b, f]); each sample draws for itself."""
         if not self.augments:
             return self.evaluate(images)
         return jax.vmap(self.train_sample)(images, key=jr.split(key, images.shape[0]))
 
-    def train_sample(self, image: Image, *, key: PRNGKeyArray) -> Float[Array, "c h w"]:
-        """Return one sample for training, [c, h, w] float32; a function of the image and the key alone."""
+    def train_sample(self, image: Image, *, key: PRNGKeyArray) -> Float[Array, "c height width"]:
+        """Return one sample for training, [h, w, c] float32; a function of the image and the key alone."""
         self.sample_shape(image.shape)
         image = jnp.asarray(image)
         crop_key, flip_key = jr.split(key)
@@ -111,7 +105,7 @@ class Transform:
         return self._normalise(image)
 
     def evaluate(self, images: Batch) -> Float[Array, "b ..."]:
-        """Return a batch for evaluation, [b, c, h, w] float32 (features: [b, f]); nothing is random."""
+        """Return a batch for evaluation, [b, h, w, c] float32 (features: [b, f]); nothing is random."""
         self.sample_shape(images.shape[1:])
         images = jnp.asarray(images)
         if not self.mean:
@@ -122,6 +116,6 @@ class Transform:
             images = images[:, top : top + self.crop, left : left + self.crop]
         return self._normalise(images)
 
-    def _normalise(self, images: UInt8[Array, "*b h w c"]) -> Float[Array, "*b c h w"]:
+    def _normalise(self, images: UInt8[Array, "*b h w c"]) -> Float[Array, "*b h w c"]:
         mean, std = jnp.asarray(self.mean, jnp.float32), jnp.asarray(self.std, jnp.float32)
-        return jnp.moveaxis((images.astype(jnp.float32) / 255 - mean) / std, -1, -3)
+        return (images.astype(jnp.float32) / 255 - mean) / std

@@ -29,9 +29,7 @@ class Result(eqx.Enumeration):
         "The steps ran out before the relative residual fell below the tolerance. "
         "Allow more steps, a larger rate or a larger tolerance."
     )
-    diverged = (
-        "The states are no longer finite. Lower the state rate or the momentum, or use an adaptive solver."
-    )
+    diverged = "The states are no longer finite. Lower the state rate or the momentum, or use an adaptive solver."
 
 
 class Trace(eqx.Module):
@@ -127,9 +125,7 @@ def _batch_size(network: Network, clamps: Clamps) -> int:
     sizes = {}
     for name, clamp in clamps.items():
         if name not in network.shapes:
-            raise ValueError(
-                f"clamps name the node '{name}', which is unknown. {nearest(name, network.shapes)}"
-            )
+            raise ValueError(f"clamps name the node '{name}', which is unknown. {nearest(name, network.shapes)}")
         parts = [clamp.value, clamp.mask] if isinstance(clamp, Masked) else [clamp]
         for part in parts:
             if part.shape[1:] != network.shapes[name] or part.ndim == 0:
@@ -232,9 +228,7 @@ class _Loop(eqx.Module):
 
             steps = jnp.arange(len(spreading), self.steps)
             (variables, state), tail = jax.lax.scan(body, (variables, state), steps)
-            stacked = (
-                tail if stacked is None else jax.tree.map(lambda a, b: jnp.concatenate([a, b]), stacked, tail)
-            )
+            stacked = tail if stacked is None else jax.tree.map(lambda a, b: jnp.concatenate([a, b]), stacked, tail)
         return variables, jnp.asarray(self.steps), jnp.array(False), stacked
 
     def _drive_until(

@@ -20,9 +20,7 @@ def energy_gradient(
     Cost: one gradient of the energy.
     """
     only = [name for name in network.term_names if name not in without]
-    gradient, energies = mean_gradient(
-        lambda model, sample: model.energies(sample, only=only), network, dict(states)
-    )
+    gradient, energies = mean_gradient(lambda model, sample: model.energies(sample, only=only), network, dict(states))
     zero = next(iter(energies.values())) * 0
     return gradient, {name: energies.get(name, zero) for name in network.term_names}
 

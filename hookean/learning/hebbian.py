@@ -29,9 +29,7 @@ def hebbian_step(
     Raises:
         TypeError: if the term is not of that form.
     """
-    if not (
-        isinstance(term.function, Dense) and isinstance(term.density, Gaussian) and len(term.sources) == 1
-    ):
+    if not (isinstance(term.function, Dense) and isinstance(term.density, Gaussian) and len(term.sources) == 1):
         raise TypeError(
             "hebbian_step needs a term with one source, a Dense function and a Gaussian density, got "
             f"{type(term.function).__name__} and {type(term.density).__name__} with {len(term.sources)} sources."

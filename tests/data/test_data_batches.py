@@ -17,9 +17,7 @@ def test_an_epoch_takes_no_sample_twice_and_drops_the_tail_alone(n, batch, steps
 
 
 def test_the_tail_is_another_in_another_epoch():
-    left = {
-        tuple(sorted(set(range(13)) - set(epoch_order(13, 5, seed=0, epoch=e).ravel()))) for e in range(20)
-    }
+    left = {tuple(sorted(set(range(13)) - set(epoch_order(13, 5, seed=0, epoch=e).ravel()))) for e in range(20)}
     assert len(left) > 10
 
 

@@ -76,8 +76,8 @@ def test_the_transform_must_fit():
 
 def test_shape_is_what_the_network_sees():
     images = Split(pixels(2), labels(0, 1))
-    assert data(images, images, transform=IMAGES).shape == (1, 5, 4)
-    assert data(images, images, transform=Transform((0.5,), (0.5,), crop=3)).shape == (1, 3, 3)
+    assert data(images, images, transform=IMAGES).shape == (5, 4, 1)
+    assert data(images, images, transform=Transform((0.5,), (0.5,), crop=3)).shape == (3, 3, 1)
     table = Split(features(), labels(0, 1, 0, 1))
     loaded = data(table, table, classes=("a", "b", "c"))
     assert (loaded.shape, loaded.number_of_classes, loaded.label, len(loaded.train)) == ((3,), 3, "Toy", 4)
@@ -119,13 +119,11 @@ def test_digits_are_the_originals_in_255_levels():
     from sklearn.datasets import load_digits
 
     loaded = room.Digits().load()
-    assert (len(loaded.train), len(loaded.test), loaded.shape) == (1438, 359, (1, 8, 8))
+    assert (len(loaded.train), len(loaded.test), loaded.shape) == (1438, 359, (8, 8, 1))
     levels = np.concatenate([loaded.train.inputs, loaded.test.inputs]).astype(float) * 16 / 255
     assert np.abs(levels - levels.round()).max() < 0.04
     original = load_digits().images
-    assert sorted(map(bytes, levels.round().astype(np.uint8))) == sorted(
-        map(bytes, original.astype(np.uint8))
-    )
+    assert sorted(map(bytes, levels.round().astype(np.uint8))) == sorted(map(bytes, original.astype(np.uint8)))
 
 
 def test_iris_is_standardised_with_its_training_flowers_alone():

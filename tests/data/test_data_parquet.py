@@ -56,15 +56,13 @@ def test_every_set_loads_in_the_layout_of_the_hub(
         parts[split], encoded = pngs(5, side, channels, seed)
         extra = {"coarse_label": [0] * 5} if label == "fine_label" else None
         labels = np.roll(LABELS, seed)
-        write_parquet(
-            tmp_path / folder / f"{split}.parquet", encoded, labels, image=image, label=label, extra=extra
-        )
+        write_parquet(tmp_path / folder / f"{split}.parquet", encoded, labels, image=image, label=label, extra=extra)
     loaded = getattr(room, name)().load(root=tmp_path)
     np.testing.assert_array_equal(loaded.train.inputs, parts["train"])
     np.testing.assert_array_equal(loaded.test.inputs, parts[test])
     np.testing.assert_array_equal(loaded.train.labels, LABELS)
     np.testing.assert_array_equal(loaded.test.labels, np.roll(LABELS, 1))
-    assert loaded.shape == (channels, *(2 * [56 if side == 64 else side]))
+    assert loaded.shape == (*(2 * [56 if side == 64 else side]), channels)
     classes = {"CIFAR100": 100, "TinyImageNet": 200}.get(name, 10)
     assert loaded.number_of_classes == len(set(loaded.classes)) == classes
     human = {"CIFAR10": "CIFAR-10", "CIFAR100": "CIFAR-100", "TinyImageNet": "Tiny ImageNet"}
@@ -86,7 +84,7 @@ def test_grey_images_become_colour_where_the_set_is_in_colour(tmp_path, images, 
 def test_jpeg_is_found_in_the_bytes_and_said(tmp_path, images, encode, write_parquet):
     raw = images(4, 32, 3)
     lossless = [encode(image, "PNG") for image in raw]
-    lossy = [*lossless[:3], encode(raw[3], "JPEG")]
+    lossy = [lossless[0], encode(raw[1], "JPEG"), *lossless[2:]]
     write_parquet(tmp_path / "cifar10/test.parquet", lossless, [0] * 4, image="img")
     for contents, label in ((lossless, "CIFAR-10"), (lossy, "CIFAR-10 (JPEG)")):
         write_parquet(tmp_path / "cifar10/train.parquet", contents, [0] * 4, image="img")
@@ -145,9 +143,7 @@ def test_missing_data_say_where_and_what_to_do(tmp_path, monkeypatch):
         load_images(MNIST)
 
 
-def test_the_argument_goes_before_the_environment_and_that_before_the_folder_beside(
-    tmp_path, mnist, monkeypatch
-):
+def test_the_argument_goes_before_the_environment_and_that_before_the_folder_beside(tmp_path, mnist, monkeypatch):
     root, train, _ = mnist
     (tmp_path / "shared/data").mkdir(parents=True)
     (tmp_path / "here").mkdir()
@@ -219,9 +215,7 @@ def test_a_file_without_rows_is_refused(tmp_path, write_parquet):
         (lambda content: None, r"row 4 of `image` has no bytes"),
     ],
 )
-def test_an_image_that_cannot_be_decoded_is_named_with_its_row(
-    tmp_path, images, encode, write_parquet, spoil, message
-):
+def test_an_image_that_cannot_be_decoded_is_named_with_its_row(tmp_path, images, encode, write_parquet, spoil, message):
     contents = good(encode, images)
     contents[4] = spoil(contents[4])
     with pytest.raises(DataError, match=message):
@@ -338,9 +332,7 @@ def test_a_cache_with_other_arrays_is_decoded_again(tmp_path, mnist, decodings):
     root, train, _ = mnist
     load_images(MNIST, root=root)
     for path in cached(tmp_path):
-        np.savez(
-            path, images=np.zeros((5, 6, 6), np.uint8), labels=np.zeros(5, np.int32), jpeg=np.array(False)
-        )
+        np.savez(path, images=np.zeros((5, 6, 6), np.uint8), labels=np.zeros(5, np.int32), jpeg=np.array(False))
     np.testing.assert_array_equal(load_images(MNIST, root=root).train.inputs, train)
     assert len(decodings) == 20
 

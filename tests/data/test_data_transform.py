@@ -15,7 +15,7 @@ TOLERANCE = 1e-5
 
 def normalised(image, mean=MEAN, std=STD):
     scaled = (image.astype(np.float64) / 255 - np.array(mean)) / np.array(std)
-    return np.moveaxis(scaled, -1, 0)
+    return scaled
 
 
 def draws(result, image, crop, padding):
@@ -47,7 +47,7 @@ def test_training_is_a_crop_of_the_zero_padded_image_and_a_flip(images, crop, pa
     transform = Transform(MEAN, STD, flip=0.5, crop=crop, padding=padding)
     n = 400
     results = np.asarray(transform.train(np.stack([image] * n), key=jr.key(1)))
-    assert results.shape == (n, 3, crop, crop)
+    assert results.shape == (n, crop, crop, 3)
     explained = [draws(result, image, crop, padding) for result in results]
     assert all(len(found) == 1 for found in explained)
     tops, lefts, flips = np.array([found[0] for found in explained]).T
@@ -58,6 +58,13 @@ def test_training_is_a_crop_of_the_zero_padded_image_and_a_flip(images, crop, pa
         assert np.abs(counts - n / places).max() < 5 * np.sqrt(n / places)
     assert np.any(tops != lefts)
     assert abs(flips.mean() - 0.5) < 5 * 0.5 / np.sqrt(n)
+
+
+def test_a_crop_reaches_every_place_of_an_oblong_image():
+    image = np.random.default_rng(0).integers(0, 256, (6, 10, 3), dtype=np.uint8)
+    results = Transform(MEAN, STD, crop=5).train(np.stack([image] * 200), key=jr.key(2))
+    seen = {place[:2] for result in np.asarray(results) for place in draws(result, image, 5, 0)}
+    assert seen == {(top, left) for top in range(2) for left in range(6)}
 
 
 @pytest.mark.parametrize(("probability", "share"), [(0.0, 0.0), (1.0, 1.0), (0.2, 0.2)])
@@ -95,9 +102,7 @@ def test_without_augmentation_training_is_evaluation_and_draws_nothing(images):
     program = str(jax.make_jaxpr(lambda b, k: mnist.TRANSFORM.train(b, key=k))(raw, jr.key(0)))
     assert "random" not in program
     assert cifar10.TRANSFORM.augments
-    assert "random" in str(
-        jax.make_jaxpr(lambda b, k: cifar10.TRANSFORM.train(b, key=k))(images(2, 32, 3), jr.key(0))
-    )
+    assert "random" in str(jax.make_jaxpr(lambda b, k: cifar10.TRANSFORM.train(b, key=k))(images(2, 32, 3), jr.key(0)))
 
 
 def test_features_pass_unchanged():
@@ -114,7 +119,7 @@ def test_the_sets_have_the_published_transforms():
     assert Transform((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010), 0.5, 32, 4) == cifar10.TRANSFORM
     assert Transform((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761), 0.5, 32, 4) == cifar100.TRANSFORM
     assert Transform((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 0.5, 56, 0) == tiny_imagenet.TRANSFORM
-    assert tiny_imagenet.TRANSFORM.sample_shape((64, 64, 3)) == (3, 56, 56)
+    assert tiny_imagenet.TRANSFORM.sample_shape((64, 64, 3)) == (56, 56, 3)
     ends = half.evaluate(np.array([0, 255], np.uint8).reshape(2, 1, 1, 1))
     np.testing.assert_array_equal(np.ravel(ends), [-1, 1])
 

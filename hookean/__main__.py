@@ -1,0 +1,5 @@
+"""`python -m hookean`: the command line."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,296 @@
+"""The command line: demo, list, run, compare, report, bench."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Networks that learn by relaxing an energy: predictive coding beside backpropagation.",
+)
+
+Out = Annotated[Path, typer.Option("--out", help="Folder for records, checkpoints and the report.")]
+Seeds = Annotated[int, typer.Option("--seeds", min=1, help="Number of seeds.")]
+Epochs = Annotated[int | None, typer.Option("--epochs", help="Passes over the training data.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Keep finished runs and go on with killed ones.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
+Sets = Annotated[
+    list[str] | None, typer.Option("--set", help="Any option of the task: key=value, as in algorithm.steps=8.")
+]
+Download = Annotated[bool, typer.Option("--download", help="Allow a missing data set to be fetched from the hub.")]
+
+#: What the demonstration runs: small enough for a minute on two cores, four algorithms on one network.
+DEMO: dict[str, Any] = {
+    "dataset": "digits",
+    "network": {"name": "mlp", "hidden": [64, 64]},
+    "epochs": 30,
+    "batch_size": 32,
+    "validation": 0.15,
+    "evidence": 15,
+    "checkpoint": 15,
+    "optimiser": {"rate": 3e-3, "weight_decay": 1e-3},
+}
+DEMO_ALGORITHMS: dict[str, dict[str, Any]] = {
+    "PC": {"name": "PC", "steps": 6, "solver": {"rate": 0.1}},
+    "iPC": {"name": "IPC", "steps": 4, "solver": {"rate": 0.3}},
+    "CN": {"name": "CN", "steps": 6, "solver": {"rate": 0.1}},
+    "BP": {"name": "BP"},
+}
+
+
+@app.command()
+def demo(out: Out = Path("runs/demo"), quiet: Quiet = False) -> None:
+    """Train PC, iPC, CN and BP on the same network on handwritten digits, three seeds each, in about a minute."""
+    from .tasks import Classification
+    from .tasks.config import merge
+    from .tasks.grid import run_all, seeds
+
+    configs = []
+    for label, algorithm in DEMO_ALGORITHMS.items():
+        configs += seeds(Classification, merge(DEMO, {"label": label}) | {"algorithm": algorithm}, 3)
+    _close(run_all(configs, out, resume=True, quiet=quiet), out)
+
+
+@app.command(name="list")
+def list_(
+    what: Annotated[str | None, typer.Argument(help="algorithms, networks, datasets, tasks or presets")] = None,
+) -> None:
+    """List what is registered, with one line about each."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from .registry import find
+
+    kinds = {what: find(what, _registered(), "kind of thing to list")} if what else _registered()
+    for title, members in kinds.items():
+        table = Table(title=title, title_justify="left", box=None, show_header=False, padding=(0, 2))
+        table.add_column(no_wrap=True, style="bold")
+        table.add_column()
+        for name, line in members.items():
+            table.add_row(name, line)
+        Console().print(table)
+
+
+@app.command()
+def run(
+    what: Annotated[list[str], typer.Argument(help="A task (classification) or one or more presets.")],
+    dataset: Annotated[str | None, typer.Option(help="Data set.")] = None,
+    network: Annotated[str | None, typer.Option(help="Network.")] = None,
+    algorithm: Annotated[str | None, typer.Option(help="Algorithm.")] = None,
+    seeds: Seeds = 1,
+    epochs: Epochs = None,
+    out: Out = Path("runs/latest"),
+    sets: Sets = None,
+    resume: Resume = False,
+    quiet: Quiet = False,
+    download: Download = False,
+) -> None:
+    """Run a task or presets, once per seed, and write records and a report."""
+    from .tasks import grid
+
+    changes = _changes(dataset, network, algorithm, epochs, download, sets)
+    configs = []
+    for name in what:
+        task, values = _task(name, changes)
+        configs += grid.seeds(task, values, seeds)
+    _close(grid.run_all(configs, out, resume=resume, quiet=quiet), out)
+
+
+@app.command()
+def compare(
+    algorithms: Annotated[str, typer.Option(help="Algorithms, separated by commas.")] = "PC,IPC,CN,BP",
+    datasets: Annotated[str, typer.Option(help="Data sets, separated by commas.")] = "digits",
+    networks: Annotated[str, typer.Option(help="Networks, separated by commas.")] = "mlp",
+    seeds: Seeds = 3,
+    epochs: Epochs = None,
+    out: Out = Path("runs/compare"),
+    sets: Sets = None,
+    quiet: Quiet = False,
+    download: Download = False,
+) -> None:
+    """Run a grid of algorithms, data sets and networks; finished cells are kept when the command is run again."""
+    from .tasks import Classification
+    from .tasks.grid import grid, run_all
+
+    axes = {
+        "dataset": _names(datasets),
+        "network": _names(networks),
+        "algorithm": _names(algorithms),
+    }
+    values = _changes(None, None, None, epochs, download, sets)
+    _close(run_all(grid(Classification, values, axes, seeds), out, resume=True, quiet=quiet), out)
+
+
+@app.command()
+def report(
+    folders: Annotated[list[Path], typer.Argument(help="Folders with records, at any depth.")],
+    out: Annotated[
+        Path | None, typer.Option(help="The file to write (default: report.html in the first folder).")
+    ] = None,
+) -> None:
+    """Write one self-contained HTML page about the runs in the folders."""
+    from .report.page import write_report
+
+    typer.echo(f"Report: {write_report(folders, out or folders[0] / 'report.html')}")
+
+
+@app.command()
+def results(
+    folder: Annotated[Path, typer.Argument(help="Folder with records.")] = Path("results"),
+    published: Annotated[Path, typer.Option(help="Published figures.")] = Path("docs/published.toml"),
+    out: Annotated[Path, typer.Option(help="The page to write.")] = Path("docs/results.md"),
+) -> None:
+    """Write the page of results from the record files, beside the published figures."""
+    from .record import write_text
+    from .report.results import results_page
+
+    write_text(out, results_page(folder, published))
+    typer.echo(f"Results: {out}")
+
+
+@app.command()
+def bench(
+    networks: Annotated[str, typer.Option(help="Networks, separated by commas.")] = "mlp,vgg5",
+    steps: Annotated[str, typer.Option(help="Relaxation steps T, separated by commas.")] = "4,8",
+    batches: Annotated[str, typer.Option(help="Batch sizes, separated by commas.")] = "64,128",
+    repeats: Annotated[int, typer.Option(min=1, help="Timed steps; the median is shown.")] = 5,
+) -> None:
+    """Time a training step: seconds, memory and compile time, PC against BP."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from .tasks.speed import sweep
+
+    table = Table("network", "algorithm", "T", "batch", "ms/step", "x BP", "compile s", "MiB")
+    for column in table.columns[2:]:
+        column.justify = "right"
+    for cost, ratio in sweep(_names(networks), _integers(steps), _integers(batches), repeats):
+        table.add_row(
+            cost.network,
+            cost.algorithm,
+            "" if cost.steps is None else str(cost.steps),
+            str(cost.batch),
+            f"{cost.milliseconds:.2f}",
+            f"{ratio:.2f}",
+            f"{cost.compile_seconds:.2f}",
+            f"{cost.memory_mebibytes:.0f}",
+        )
+    Console().print(table)
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _integers(text: str) -> list[int]:
+    try:
+        return [int(name) for name in _names(text)]
+    except ValueError as error:
+        raise typer.BadParameter(f"must be whole numbers separated by commas, got '{text}'.") from error
+
+
+def _changes(
+    dataset: str | None, network: str | None, algorithm: str | None, epochs: int | None, download: bool, sets: Any
+) -> dict[str, Any]:
+    """Return the values that the options of a command give, nested as in a preset."""
+    from .tasks.config import merge, parse_overrides
+
+    named = {"dataset": dataset, "network": network, "algorithm": algorithm, "epochs": epochs}
+    values = {key: value for key, value in named.items() if value is not None}
+    return merge(values | ({"download": True} if download else {}), parse_overrides(sets or []))
+
+
+def _task(name: str, changes: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Return (task, values) of a task name or a preset, with the changes on top."""
+    from . import tasks
+    from .registry import exported_classes, find
+    from .tasks.config import merge, read_preset
+    from .tasks.contract import AbstractTask
+
+    members = {cls.name: cls for cls in exported_classes(tasks, AbstractTask).values()}
+    path = _presets().get(name, Path(name))
+    if path.suffix != ".toml":
+        return find(name, members | {p: None for p in _presets()}, "task or preset"), dict(changes)
+    values = read_preset(path)
+    expected = ("expected", "about")  # what a preset says to its reader
+    task = find(str(values.pop("task", "classification")), members, "task")
+    return task, merge({key: value for key, value in values.items() if key not in expected}, changes)
+
+
+def _presets() -> dict[str, Path]:
+    """Return preset name -> file, of the installed package or of the source tree."""
+    package = Path(__file__).parent
+    for folder in (package / "presets", package.parent / "presets"):
+        if folder.is_dir():
+            return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+    return {}
+
+
+def _registered() -> dict[str, dict[str, str]]:
+    """Return kind -> name -> one line."""
+    from . import algorithms, data, tasks
+    from .algorithms.contract import AbstractAlgorithm
+    from .core import builders
+    from .data.dataset import AbstractDataset
+    from .registry import exported_classes, exported_functions, summary
+    from .tasks.config import read_preset
+    from .tasks.contract import AbstractTask
+
+    return {
+        "algorithms": {n: summary(c) for n, c in exported_classes(algorithms, AbstractAlgorithm).items()},
+        "networks": {n: summary(f) for n, f in exported_functions(builders).items()},
+        "datasets": {n: summary(c) for n, c in exported_classes(data, AbstractDataset).items()},
+        "tasks": {c.name: summary(c) for c in exported_classes(tasks, AbstractTask).values()},
+        "presets": {n: str(read_preset(p).get("about", "")) for n, p in _presets().items()},
+    }
+
+
+def _close(records: list[Any], out: Path) -> None:
+    """Print the table, write the report, and exit with 1 if a run diverged."""
+    from .report.page import write_report
+    from .report.table import summary_table
+
+    typer.echo(summary_table(records).text())
+    typer.echo(f"Records: {out}\nReport:  {write_report([out], out / 'report.html')}")
+    diverged = [record for record in records if record.status == "diverged"]
+    for record in diverged:
+        typer.echo(f"error: {record.label} on {record.dataset}, seed {record.seed}: {record.message}", err=True)
+    if diverged:
+        raise typer.Exit(1)
+
+
+def _prepare() -> None:
+    """Keep compiled programs between runs, and end a terminated run as an interrupted one, with its record written."""
+    from .data.layout import cache_folder
+
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_folder() / "compiled"))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+
+    def stop(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)
+
+
+def main() -> None:
+    """Run the command line: one message and a non-zero exit on every error, a traceback only with HOOKEAN_DEBUG=1."""
+    _prepare()
+    try:
+        app()
+    except KeyboardInterrupt:
+        typer.echo("Stopped. What was saved is kept: run the same command with --resume to go on.", err=True)
+        sys.exit(130)
+    except Exception as error:
+        if os.environ.get("HOOKEAN_DEBUG"):
+            raise
+        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+        typer.echo(f"error: {kind}{error}", err=True)
+        if not isinstance(error, ValueError | OSError | RuntimeError):
+            typer.echo("Set HOOKEAN_DEBUG=1 to see where it happened.", err=True)
+        sys.exit(2)

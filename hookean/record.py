@@ -1,0 +1,199 @@
+"""What a run leaves on disk: one record per run, readable without the library; tasks write it, the report reads it."""
+
+import dataclasses
+import json
+import os
+import platform
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+SCHEMA = 1
+STATUSES = ("running", "finished", "diverged", "interrupted")
+
+
+class RecordError(ValueError):
+    """A record that cannot be written or read; the message says which file and what to do."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+@dataclasses.dataclass
+class Record:
+    """One run: one cell of a table, one seed.
+
+    Attributes:
+        task, algorithm, network, dataset: names; `dataset` is the human label, as in "CIFAR-10 (JPEG)".
+        label: what tables call the run.
+        config: the exact resolved config, nested plain values.
+        environment: versions, device, processor, commit.
+        started, finished: ISO times in UTC.
+        status: running, finished, diverged or interrupted; `message` holds the remedy.
+        seconds: data, compile, train, evaluate, evidence, total.
+        history: per epoch (0 stands before the first update): train and valid metrics, energies by term in nats,
+            residual, cosine and norm ratio by term, seconds since the start.
+        selected_epoch: the epoch whose network was tested.
+        test: metrics on the test split.
+        relaxation: {"first" | "last": {"steps", "energies", "residual"}} over relaxation steps.
+        confusion: rows are true classes, columns predictions.
+        calibration: reliability bins: confidence, accuracy, count.
+        parameters: number of trained parameters.
+    """
+
+    task: str
+    label: str
+    algorithm: str
+    network: str
+    dataset: str
+    seed: int
+    config: dict[str, Any]
+    environment: dict[str, Any]
+    started: str
+    schema: int = SCHEMA
+    finished: str | None = None
+    status: str = "running"
+    message: str | None = None
+    seconds: dict[str, float] = dataclasses.field(default_factory=dict)
+    history: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    selected_epoch: int | None = None
+    test: dict[str, float] | None = None
+    relaxation: dict[str, Any] | None = None
+    confusion: list[list[int]] | None = None
+    calibration: dict[str, list[float]] | None = None
+    parameters: int = 0
+
+
+def write_bytes(path: Path, payload: bytes) -> None:
+    """Write a file atomically: the old one stays until the new one is whole.
+
+    Raises:
+        RecordError: if it cannot be written (a full disk, no permission).
+    """
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
+        with os.fdopen(handle, "wb") as file:
+            file.write(payload)
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        Path(temporary).chmod(0o666 & ~umask)  # a temporary file is private; the result is a file like any other
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        raise RecordError(
+            f"{path} could not be written: {error.strerror or error}. What was there before is untouched. "
+            "Free some space or choose another folder with --out."
+        ) from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically, in UTF-8."""
+    write_bytes(path, text.encode())
+
+
+def write_record(folder: Path, record: Record) -> None:
+    """Write `record.json` into a run folder, atomically."""
+    write_text(folder / "record.json", json.dumps(dataclasses.asdict(record), indent=1) + "\n")
+
+
+def read_record(path: Path) -> Record:
+    """Read a record file.
+
+    Raises:
+        RecordError: if it is missing, broken, of another schema, or has missing or unknown fields.
+    """
+    try:
+        values = json.loads(path.read_text())
+    except OSError as error:
+        raise RecordError(f"{path} cannot be read: {error.strerror}.") from error
+    except ValueError as error:
+        raise RecordError(f"{path} is not valid JSON ({error}). Delete it and run again.") from error
+    if not isinstance(values, dict) or values.get("schema") != SCHEMA:
+        raise RecordError(f"{path} must be a record of schema {SCHEMA}.")
+    try:
+        return Record(**values)
+    except TypeError as error:
+        raise RecordError(f"{path} has missing or unknown fields: {error}.") from error
+
+
+def find_records(*folders: Path) -> list[tuple[Path, Record]]:
+    """Return (file, record) of every record at any depth below the folders, sorted by file."""
+    files = sorted({path for folder in folders for path in folder.rglob("record.json")})
+    return [(path, read_record(path)) for path in files]
+
+
+def write_arrays(folder: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write `arrays.npz` into a run folder, atomically."""
+    import io
+
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **dict(arrays))  # type: ignore[arg-type]
+    write_bytes(folder / "arrays.npz", buffer.getvalue())
+
+
+def read_arrays(folder: Path) -> dict[str, np.ndarray]:
+    """Read `arrays.npz` of a run folder; empty where there is none."""
+    path = folder / "arrays.npz"
+    if not path.exists():
+        return {}
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except (OSError, ValueError) as error:
+        raise RecordError(f"{path} is not a readable array file ({error}). Delete it.") from error
+
+
+def environment() -> dict[str, Any]:
+    """Return what a figure depends on besides its config: versions, device, processor, memory, commit."""
+    import jax
+
+    versions = {}
+    for name in ("hookean", "jax", "jaxlib", "equinox", "optax", "numpy"):
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = "not installed"
+    device = jax.devices()[0]
+    return versions | {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "device": f"{device.platform}: {device.device_kind}",
+        "cpu": _processor(),
+        "cores": os.cpu_count(),
+        "memory_gib": _memory(),
+        "commit": _commit(),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def _memory() -> float | None:
+    try:
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
+    except (ValueError, OSError, AttributeError):
+        return None
+
+
+def _commit() -> str | None:
+    """Return the commit of the source tree, or None outside a checkout."""
+    try:
+        command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=5).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None

@@ -1,0 +1,3 @@
+"""Experiments by name. What is exported here is registered."""
+
+from .classification import Classification as Classification

@@ -1,0 +1,371 @@
+"""Task `classification`: train a network on labelled samples, select on held-out ones, test once."""
+
+import dataclasses
+import datetime
+import math
+import time
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pydantic
+import tomli_w
+
+from .. import algorithms, data
+from ..algorithms.contract import AbstractAlgorithm, TrainState
+from ..core import builders
+from ..core.network import Network
+from ..core.parameters import count as count_parameters
+from ..data.dataset import AbstractDataset, Data, Split
+from ..data.split import subset, validation_split
+from ..record import Record, environment, read_record, write_arrays, write_record, write_text
+from ..registry import exported_classes, exported_functions, find
+from . import checkpoint, evidence, metrics
+from .build import ConfigError, construct
+from .contract import AbstractTask
+from .optimiser import Optimiser
+from .progress import Reporter
+from .train import Diverged, Trainer
+
+#: Samples whose prediction errors are kept for pictures.
+SHOWN = 8
+
+
+class Classification(AbstractTask):
+    """Train a network on labelled samples, select on held-out ones, test once.
+
+    Attributes:
+        dataset: name of the data set.
+        network: {"name": ..., options of the builder}.
+        algorithm: {"name": ..., options of the algorithm}.
+        optimiser: the weight rule and its schedule.
+        label: what tables call the run (default: the algorithm's label).
+        epochs: passes over the training samples.
+        batch_size: samples a batch (default 128, as in the benchmark).
+        seed: of weights, shuffling, augmentation and everything else that is drawn.
+        validation: held-out part of the training split, a number of samples or a fraction; the same for every seed.
+        subset: train on so many samples only (chosen with equal shares of the classes); None takes all.
+        selection: test the network of the epoch with the best held-out accuracy, or the last one.
+        patience: stop after so many epochs without a better held-out accuracy; None never stops early.
+        evidence: measure residual and gradient angle every so many epochs (and at the end); 0 never.
+        checkpoint: write a checkpoint every so many epochs.
+        download: allow the data set to be fetched from the public hub.
+    """
+
+    name: ClassVar[str] = "classification"
+    dataset: str = "digits"
+    network: dict[str, Any] = {"name": "mlp"}
+    algorithm: dict[str, Any] = {"name": "PC"}
+    optimiser: Optimiser = Optimiser()
+    label: str | None = None
+    epochs: int = pydantic.Field(default=10, ge=0)
+    batch_size: int = pydantic.Field(default=128, ge=1)
+    validation: int | float = pydantic.Field(default=0.1, gt=0)
+    subset: int | None = pydantic.Field(default=None, ge=1)
+    selection: Literal["best", "last"] = "best"
+    patience: int | None = pydantic.Field(default=None, ge=1)
+    evidence: int = pydantic.Field(default=1, ge=0)
+    checkpoint: int = pydantic.Field(default=1, ge=1)
+    download: bool = False
+
+    @pydantic.field_validator("network", "algorithm", mode="before")
+    @classmethod
+    def _name_alone(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    def cell(self) -> tuple[str, ...]:
+        label = self.label or str(self.algorithm.get("name"))
+        return (self.dataset.lower(), str(self.network.get("name")).lower(), label, f"seed-{self.seed}")
+
+    def run(self, folder: Path, *, resume: bool = False, quiet: bool = False) -> Record:
+        return run(self, folder, resume=resume, quiet=quiet)
+
+
+@dataclasses.dataclass(frozen=True)
+class Parts:
+    """What a config stands for: the data, the network, the algorithm, and the config with every default written out."""
+
+    data: Data
+    train: Split
+    valid: Split
+    state: TrainState
+    algorithm: AbstractAlgorithm
+    resolved: dict[str, Any]
+
+
+def build(config: Classification) -> Parts:
+    """Load the data and build everything that the config names.
+
+    Raises:
+        ConfigError, UnknownName, DataError: if it names something unknown, wrong or missing.
+    """
+    dataset = find(config.dataset, exported_classes(data, AbstractDataset), "data set")()
+    find(str(config.network.get("name")), exported_functions(builders), "network")
+    find(str(config.algorithm.get("name")), exported_classes(algorithms, AbstractAlgorithm), "algorithm")
+    loaded = dataset.load(download=config.download)
+    full = loaded.train if config.subset is None else subset(loaded.train, config.subset, 0)
+    train, valid = validation_split(full, size=config.validation, seed=0)
+    if len(train.labels) < config.batch_size:
+        raise ConfigError(
+            f"batch_size must be at most the number of training samples, {len(train.labels)}, got {config.batch_size}."
+        )
+    key = jax.random.key(config.seed)
+    network, network_options = construct(
+        config.network,
+        exported_functions(builders),
+        "network",
+        inputs=loaded.shape,
+        outputs=loaded.number_of_classes,
+        key=jax.random.fold_in(key, 0),
+    )
+    members = exported_classes(algorithms, AbstractAlgorithm)
+    probe, algorithm_options = construct(config.algorithm, members, "algorithm")
+    updates = config.epochs * (len(train.labels) // config.batch_size) * probe.updates_per_batch()
+    algorithm, _ = construct(config.algorithm, members, "algorithm", optimiser=config.optimiser.build(updates))
+    state = algorithm.init(network, key=key)
+    resolved = config.model_dump() | {"network": network_options, "algorithm": algorithm_options}
+    resolved |= {"dataset": type(dataset).__name__, "label": config.label or algorithm.label, "task": "classification"}
+    return Parts(loaded, train, valid, state, algorithm, resolved)
+
+
+def run(config: Classification, folder: Path, *, resume: bool = False, quiet: bool = False) -> Record:
+    """Run one config into `folder` and return its record.
+
+    The folder holds `config.toml`, `record.json`, `checkpoint.safetensors` and `arrays.npz`. With `resume` a finished
+    run is returned as it is, and a killed one goes on to the same result, to the last bit.
+
+    Raises:
+        ConfigError, UnknownName, DataError, CheckpointError, RecordError: with one message each.
+    """
+    began = time.perf_counter()
+    if (folder / "record.json").exists():
+        if not resume:
+            raise ConfigError(f"{folder} holds a run already. Add --resume to go on with it, or choose another --out.")
+        earlier = read_record(folder / "record.json")
+        if earlier.status == "finished" and earlier.config == jsonable(config, earlier):
+            return earlier
+    parts = build(config)
+    record = _record(config, parts)
+    record.seconds["data"] = time.perf_counter() - began
+    write_text(folder / "config.toml", tomli_w.dumps(without_none(parts.resolved)))
+    return _Run(config, parts, folder, record, Reporter(_title(record), quiet=quiet)).go(resume)
+
+
+def jsonable(config: Classification, record: Record) -> dict[str, Any]:
+    """Return the resolved form of `config` if it can only be that of `record`, to tell a finished run from another."""
+    given = config.model_dump()
+    same = all(_covers(record.config.get(name), value) for name, value in given.items())
+    return record.config if same else given
+
+
+def _covers(resolved: Any, given: Any) -> bool:
+    if isinstance(given, dict) and isinstance(resolved, dict):
+        return all(_covers(resolved.get(k), v) for k, v in given.items())
+    if isinstance(given, str) and isinstance(resolved, str):
+        return given.lower().replace("_", "") == resolved.lower().replace("_", "")
+    if isinstance(given, str) and isinstance(resolved, dict):
+        return _covers(resolved.get("name"), given)
+    return given is None or list(np.atleast_1d(given)) == list(np.atleast_1d(resolved))
+
+
+def without_none(values: Any) -> Any:
+    """Return nested plain values without the keys that are None, which TOML cannot hold."""
+    if isinstance(values, dict):
+        return {key: without_none(value) for key, value in values.items() if value is not None}
+    return values
+
+
+def _title(record: Record) -> str:
+    return f"{record.label} on {record.dataset}, {record.network}, seed {record.seed}"
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def _record(config: Classification, parts: Parts) -> Record:
+    return Record(
+        task="classification",
+        label=parts.resolved["label"],
+        algorithm=parts.resolved["algorithm"]["name"],
+        network=parts.resolved["network"]["name"],
+        dataset=parts.data.label,
+        seed=config.seed,
+        config=parts.resolved,
+        environment=environment(),
+        started=_now(),
+        status="running",
+        seconds={"data": 0.0, "compile": 0.0, "train": 0.0, "evaluate": 0.0, "evidence": 0.0, "total": 0.0},
+        history=[],
+        parameters=count_parameters(parts.state.network),
+    )
+
+
+class _Run:
+    """One run: epochs of training, each followed by an evaluation, the evidence and a checkpoint."""
+
+    def __init__(self, config: Classification, parts: Parts, folder: Path, record: Record, reporter: Reporter):
+        self.config, self.parts, self.folder, self.record, self.reporter = config, parts, folder, record, reporter
+        state = parts.state
+        self.trainer = Trainer(
+            parts.algorithm,
+            state,
+            parts.train,
+            parts.data.transform,
+            parts.data.number_of_classes,
+            config.batch_size,
+            config.seed,
+        )
+        network_static = eqx.partition(state.network, eqx.is_array)[1]
+        size = min(500, max(config.batch_size, 64))
+        shape = state.network.shapes[state.network.input or ""]
+        self.evaluate = metrics.evaluator(
+            lambda raw: parts.data.transform.evaluate(raw).reshape(raw.shape[0], *shape),
+            network_static,
+            size,
+            eqx.combine,
+        )
+        self.measure = jax.jit(self._measure)
+        self.best = (-1.0, 0)
+        self.chosen = jax.device_get(self._arrays(state))
+
+    def go(self, resume: bool) -> Record:
+        """Train from the start or from the checkpoint, then select and test."""
+        state, done = self._resumed() if resume else (self.parts.state, 0)
+        # The step gives its buffers away: the arrays of the parts must stay readable.
+        state = jax.tree.map(lambda leaf: jnp.array(leaf) if eqx.is_array(leaf) else leaf, state)
+        self.began = time.perf_counter() - self.record.seconds["total"]
+        try:
+            with self.reporter.run(self.config.epochs, done, self.trainer.steps):
+                if not self.record.history:
+                    self._after_epoch(state, 0, None)
+                for epoch in range(done, self.config.epochs):
+                    if self._out_of_patience():
+                        break
+                    state, means = self.trainer.epoch(state, epoch, self.reporter)
+                    self._after_epoch(state, epoch + 1, means)
+            self._finish(state)
+        except Diverged as error:
+            self.record.status, self.record.message = "diverged", str(error)
+            self._write()
+        except KeyboardInterrupt:
+            self.record.status = "interrupted"
+            self.record.message = "Stopped by the user. Run the same command with --resume to go on."
+            self._write()
+            raise
+        return self.record
+
+    def _after_epoch(self, state: TrainState, number: int, means: dict[str, Any] | None) -> None:
+        began = time.perf_counter()
+        held_out = metrics.summarise(self.evaluate(self._arrays(state), self.parts.valid))
+        self.record.seconds["evaluate"] += time.perf_counter() - began
+        entry: dict[str, Any] = {"epoch": number, "train": None, "valid": held_out}
+        if means is not None:
+            entry["energies"] = means.pop("energies")
+            entry["train"] = means
+        last = number == self.config.epochs
+        if self.config.evidence and (number % self.config.evidence == 0 or last):
+            entry |= self._evidence(state, number, "first" if number == 0 else "last")
+        entry["seconds"] = time.perf_counter() - self.began
+        self.record.history.append(entry)
+        if held_out["accuracy"] > self.best[0]:
+            self.best = (held_out["accuracy"], number)
+            self.chosen = jax.device_get(self._arrays(state))
+        if number % self.config.checkpoint == 0 or last:
+            self._save(state, number)
+        self._write()
+        if means is not None:
+            self.reporter.epoch(number, means["energy"], held_out["accuracy"])
+
+    def _evidence(self, state: TrainState, number: int, which: str) -> dict[str, Any]:
+        began = time.perf_counter()
+        inputs, labels = self._sample(max(SHOWN, min(self.config.batch_size, len(self.parts.valid.labels))))
+        found = jax.device_get(self.measure(self._arrays(state), inputs, labels, jnp.asarray(number)))
+        self.last_evidence = found
+        trace = evidence.plain_trace(found)
+        if trace is not None:
+            self.record.relaxation = (self.record.relaxation or {}) | {which: trace}
+        self.record.seconds["evidence"] += time.perf_counter() - began
+        kept = evidence.plain(found)
+        return {name: kept[name] for name in ("residual", "cosine", "norm_ratio") if name in kept}
+
+    def _measure(self, dynamic: Any, inputs: Any, labels: Any, epoch: Any) -> dict[str, Any]:
+        network = self._network(dynamic)
+        batch = self.trainer.batch(self.parts.data.transform.evaluate(inputs), labels)
+        return evidence.measure(self.parts.algorithm, network, batch, epoch=epoch, key=jax.random.key(0))
+
+    def _sample(self, size: int) -> tuple[Any, Any]:
+        return self.parts.valid.inputs[:size], self.parts.valid.labels[:size]
+
+    def _arrays(self, state: TrainState) -> Any:
+        return eqx.partition(state.network, eqx.is_array)[0]
+
+    def _network(self, dynamic: Any) -> Network:
+        return eqx.combine(dynamic, eqx.partition(self.parts.state.network, eqx.is_array)[1])
+
+    def _out_of_patience(self) -> bool:
+        patience = self.config.patience
+        return patience is not None and self.record.history[-1]["epoch"] - self.best[1] >= patience
+
+    def _finish(self, state: TrainState) -> None:
+        """Test the selected network once, keep a few samples with their errors, and close the record."""
+        dynamic = self._arrays(state) if self.config.selection == "last" else self.chosen
+        last = self.record.history[-1]["epoch"]
+        self.record.selected_epoch = last if self.config.selection == "last" else self.best[1]
+        began = time.perf_counter()
+        counts = self.evaluate(dynamic, self.parts.data.test)
+        self.record.seconds["evaluate"] += time.perf_counter() - began
+        tested = metrics.summarise(counts)
+        self.record.test = {name: value for name, value in tested.items() if math.isfinite(value)}
+        self.record.confusion = np.asarray(counts.confusion).astype(int).tolist()
+        held = np.maximum(counts.count, 1)
+        self.record.calibration = {
+            "confidence": (np.asarray(counts.confidence) / held).tolist(),
+            "accuracy": (np.asarray(counts.correct) / held).tolist(),
+            "count": np.asarray(counts.count).astype(int).tolist(),
+        }
+        self._keep_samples(dynamic)
+        self.record.status, self.record.finished = "finished", _now()
+        self._write()
+
+    def _keep_samples(self, dynamic: Any) -> None:
+        inputs, labels = self._sample(SHOWN)
+        network = self._network(dynamic)
+        shape = network.shapes[network.input or ""]
+        fed = self.parts.data.transform.evaluate(inputs).reshape(len(labels), *shape)
+        logp = jax.vmap(lambda sample: metrics.class_log_probabilities(network, sample))(fed)
+        arrays = {
+            "sample_images": np.asarray(inputs),
+            "sample_labels": np.asarray(labels),
+            "sample_predictions": np.asarray(jnp.argmax(logp, axis=-1)),
+        }
+        errors = getattr(self, "last_evidence", {}).get("errors", {})
+        arrays |= {f"sample_error/{name}": np.asarray(error[:SHOWN], np.float32) for name, error in errors.items()}
+        write_arrays(self.folder, arrays)
+
+    def _save(self, state: TrainState, number: int) -> None:
+        tree = {"state": eqx.partition(state, eqx.is_array)[0], "chosen": self.chosen}
+        header = {"epoch": number, "best": self.best, "record": dataclasses.asdict(self.record)}
+        checkpoint.save(self.folder / "checkpoint.safetensors", tree, header)
+
+    def _resumed(self) -> tuple[TrainState, int]:
+        """Return the state and the number of epochs behind it, from the checkpoint if there is one."""
+        path = self.folder / "checkpoint.safetensors"
+        if not path.exists():
+            return self.parts.state, 0
+        dynamic, static = eqx.partition(self.parts.state, eqx.is_array)
+        tree, header = checkpoint.load(path, {"state": dynamic, "chosen": self.chosen})
+        if header["record"]["config"] != self.record.config:
+            raise ConfigError(f"{path} was made with another configuration (see config.toml beside it).")
+        self.chosen, self.best = tree["chosen"], tuple(header["best"])
+        self.record = Record(**(header["record"] | {"status": "running", "message": None}))
+        self.trainer.seconds |= {name: self.record.seconds[name] for name in self.trainer.seconds}
+        return eqx.combine(tree["state"], static), header["epoch"]
+
+    def _write(self) -> None:
+        self.record.seconds |= self.trainer.seconds
+        self.record.seconds["total"] = time.perf_counter() - self.began
+        write_record(self.folder, self.record)

@@ -1,0 +1,101 @@
+"""Configs from presets and from the command line: merging, overriding, checking."""
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pydantic
+
+from ..registry import nearest
+from .build import ConfigError
+from .contract import AbstractTask
+
+T = TypeVar("T", bound=AbstractTask)
+
+
+def configure(task: type[T], values: Mapping[str, Any]) -> T:
+    """Return the validated config of a task.
+
+    Raises:
+        ConfigError: naming the first wrong key, what it must be and what it got.
+    """
+    try:
+        return task(**values)
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        path = ".".join(str(part) for part in first["loc"] if part not in ("int", "float"))
+        if first["type"] == "extra_forbidden":
+            known = _keys(task, first["loc"][:-1])
+            raise ConfigError(f"'{path}' is not an option of {task.name}. {nearest(path, known)}") from error
+        raise ConfigError(f"{path}: {first['msg']}, got {first['input']!r}.") from error
+
+
+def _keys(task: type[pydantic.BaseModel], path: tuple[Any, ...]) -> list[str]:
+    """Return the option names of the section at `path`, written out from the top."""
+    model, prefix = task, ""
+    for part in path:
+        model = model.model_fields[str(part)].annotation  # type: ignore[assignment]
+        prefix += f"{part}."
+    return [prefix + name for name in model.model_fields]
+
+
+def read_preset(path: Path) -> dict[str, Any]:
+    """Return the values of a TOML preset.
+
+    Raises:
+        ConfigError: if the file is missing or is not TOML.
+    """
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except OSError as error:
+        raise ConfigError(f"the preset {path} cannot be read: {error.strerror}.") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"the preset {path} is not valid TOML: {error}.") from error
+
+
+def parse_overrides(pairs: Iterable[str]) -> dict[str, Any]:
+    """Turn `a.b=value` pairs into nested values; a value is read as TOML, and as a string where it is none.
+
+    Raises:
+        ConfigError: if a pair has no '='.
+    """
+    nested: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals or not key.strip():
+            raise ConfigError(f"--set takes key=value, got '{pair}'.")
+        place = nested
+        *sections, last = key.strip().split(".")
+        for section in sections:
+            place = place.setdefault(section, {})
+        place[last] = _parse(text.strip())
+    return nested
+
+
+def _parse(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `base` with `changes` on top; sections are merged key by key, a name alone replaces a section's name.
+
+    A section that changes its name keeps none of the options of the old one.
+    """
+    merged = dict(base)
+    for key, value in changes.items():
+        old = merged.get(key)
+        if isinstance(value, Mapping) and isinstance(old, str):
+            old = {"name": old}
+        if isinstance(old, Mapping) and isinstance(value, str):
+            value = {"name": value}
+        if isinstance(value, Mapping) and isinstance(old, Mapping):
+            renamed = "name" in value and str(value["name"]).lower() != str(old.get("name", "")).lower()
+            merged[key] = dict(value) if renamed else merge(old, value)
+        else:
+            merged[key] = value
+    return merged

@@ -1,0 +1,34 @@
+"""Many runs: seeds and grids, one record per cell, resumable."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..record import Record
+from .config import configure, merge
+from .contract import AbstractTask
+
+
+def seeds(task: type[AbstractTask], values: dict[str, Any], number: int) -> list[AbstractTask]:
+    """Return one config per seed, counted from the seed that `values` name (default 0)."""
+    first = int(values.get("seed", 0))
+    return [configure(task, values | {"seed": first + i}) for i in range(number)]
+
+
+def grid(
+    task: type[AbstractTask], values: dict[str, Any], axes: dict[str, Sequence[str]], number: int
+) -> list[AbstractTask]:
+    """Return one config for every combination of the axes and every seed.
+
+    Arguments:
+        axes: option -> names, such as {"dataset": ["mnist"], "algorithm": ["PC", "BP"]}.
+    """
+    combinations = [values]
+    for option, names in axes.items():
+        combinations = [merge(base, {option: name}) for base in combinations for name in names]
+    return [config for combination in combinations for config in seeds(task, combination, number)]
+
+
+def run_all(configs: Iterable[AbstractTask], out: Path, *, resume: bool, quiet: bool) -> list[Record]:
+    """Run every config into its own folder below `out` and return the records, diverged ones among them."""
+    return [config.run(out.joinpath(*config.cell()), resume=resume, quiet=quiet) for config in configs]

@@ -1,0 +1,57 @@
+"""The weight rule of a run and its rate schedule, built from plain values."""
+
+from typing import Literal
+
+import optax
+import pydantic
+
+
+class Optimiser(pydantic.BaseModel, frozen=True, extra="forbid"):
+    r"""AdamW, Adam or SGD with a rate schedule over all weight updates of the run.
+
+    Attributes:
+        name: the rule (default adamw, as in the benchmark).
+        rate: $\alpha$, the rate at the start of a benchmark schedule (default 3e-4, the upper end of what its search found).
+        weight_decay: decoupled decay on all parameters, biases included (AdamW only; default 0).
+        momentum: of SGD (default 0).
+        schedule: `warmup_cosine`: from the rate linearly to 1.1 times the rate over the first tenth, then a cosine to a
+            tenth of the rate (the benchmark's); `constant`.
+    """
+
+    name: Literal["adamw", "adam", "sgd"] = "adamw"
+    rate: float = pydantic.Field(default=3e-4, gt=0)
+    weight_decay: float = pydantic.Field(default=0.0, ge=0)
+    momentum: float = pydantic.Field(default=0.0, ge=0, lt=1)
+    schedule: Literal["warmup_cosine", "constant"] = "warmup_cosine"
+
+    @pydantic.model_validator(mode="after")
+    def _every_option_counts(self) -> "Optimiser":
+        if self.weight_decay and self.name != "adamw":
+            raise ValueError(f"weight_decay belongs to adamw, but the rule is {self.name}")
+        if self.momentum and self.name != "sgd":
+            raise ValueError(f"momentum belongs to sgd, but the rule is {self.name}")
+        return self
+
+    def build(self, updates: int) -> optax.GradientTransformation:
+        """Return the Optax rule for a run of `updates` weight updates."""
+        rate = self.rate if self.schedule == "constant" else warmup_cosine(self.rate, updates)
+        if self.name == "adamw":
+            return optax.adamw(rate, weight_decay=self.weight_decay)
+        if self.name == "adam":
+            return optax.adam(rate)
+        return optax.sgd(rate, self.momentum or None)
+
+
+def warmup_cosine(rate: float, updates: int) -> optax.Schedule:
+    r"""Return the benchmark's schedule: $\alpha \to 1.1\,\alpha$ linearly over a tenth, then a cosine to $0.1\,\alpha$.
+
+    Source: Pinchetti et al. (2025), training protocol.
+    """
+    updates = max(updates, 1)
+    return optax.warmup_cosine_decay_schedule(
+        init_value=rate,
+        peak_value=1.1 * rate,
+        warmup_steps=max(1, updates // 10),
+        decay_steps=max(2, updates),
+        end_value=0.1 * rate,
+    )
