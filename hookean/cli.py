@@ -216,7 +216,7 @@ def _task(name: str, changes: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     members = {cls.name: cls for cls in exported_classes(tasks, AbstractTask).values()}
     path = _presets().get(name, Path(name))
     if path.suffix != ".toml":
-        return find(name, members | {p: None for p in _presets()}, "task or preset"), dict(changes)
+        return find(name, members | dict.fromkeys(_presets()), "task or preset"), dict(changes)
     values = read_preset(path)
     expected = ("expected", "about")  # what a preset says to its reader
     task = find(str(values.pop("task", "classification")), members, "task")

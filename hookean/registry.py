@@ -24,7 +24,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"{hint}Known: {', '.join(names) or 'none'}."
 
 
-def exported_classes(room: ModuleType, base: type) -> dict[str, type]:
+def exported_classes(room: ModuleType, base: type[T]) -> dict[str, type[T]]:
     """Return the final subclasses of `base` that `room` exports, by class name, in order of export."""
     return {
         name: member

@@ -19,9 +19,10 @@ from .contract import AbstractAlgorithm, Info, Signal, TrainState, apply_gradien
 
 
 class IPC(AbstractAlgorithm):
-    r"""Incremental predictive coding: at every one of T steps, one gradient with respect to states and weights, and both move.
+    r"""Incremental predictive coding: at every one of T steps states and weights move together.
 
-    $(x, W) \leftarrow (x - \eta\,\partial E/\partial x,\; W - \alpha\,\overline{\partial E/\partial W})$, both at the same point.
+    $(x, W) \leftarrow (x - \eta\,\partial E/\partial x,\; W - \alpha\,\overline{\partial E/\partial W})$, both
+    taken at the same point.
 
     Arguments:
         solver: how states move.

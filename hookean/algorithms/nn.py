@@ -17,7 +17,8 @@ from .nudging import Nudge, nudged_signal
 class NN(AbstractAlgorithm):
     r"""Negative nudging: the output is pushed away from the label, and the gradient changes its sign.
 
-    The output node is held at $u_0 + \beta (y - u_0)$ with $\beta =$ $-\beta_e$; weights follow $\frac1\beta\,\partial E/\partial W$.
+    The output node is held at $u_0 + \beta (y - u_0)$ with $\beta =$ $-\beta_e$; weights follow
+    $\frac1\beta\,\partial E/\partial W$.
     Once $\beta_e$ reaches 1 the sign turns and the target is clamped, as in the benchmark.
 
     Arguments:

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from ..core.clamp import Clamps
+from ..core.clamp import Clamps, value
 from ..core.network import Network
 from ..inference.relax import relax
 from ..inference.solver import AbstractSolver
@@ -43,7 +43,7 @@ def nudged_target(
     target: Float[Array, "batch *output"],
     beta: Float[Array, ""] | float,
 ) -> Float[Array, "batch *output"]:
-    r"""Return $u_0 + \beta\,(y - u_0)$, where $u_0$ is the output of the forward pass; it stays fixed during relaxation."""
+    r"""Return $u_0 + \beta\,(y - u_0)$, with $u_0$ the output of the forward pass; it stays fixed."""
     return output + beta * (target - output)
 
 
@@ -59,7 +59,7 @@ def nudged_signal(
 ) -> Signal:
     r"""Relax towards the nudged target and return the weight gradient divided by $\beta$."""
     output = require_output(network)
-    target = nudged_target(forward_outputs(network, batch), batch[output], beta)
+    target = nudged_target(forward_outputs(network, batch), value(batch[output]), beta)
     relaxation = relax(network, dict(batch) | {output: target}, solver=solver, steps=steps, record=record, key=key)
     gradient, energies = settled_gradient(network, relaxation)
     return Signal(jax.tree.map(lambda leaf: leaf / beta, gradient), energies, relaxation)

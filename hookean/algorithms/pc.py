@@ -19,8 +19,9 @@ from .contract import AbstractAlgorithm, Info, Signal, TrainState, learn_once
 class PC(AbstractAlgorithm):
     r"""Predictive coding: T relaxation steps with input and target clamped, then one weight update.
 
-    $x \leftarrow x - \eta\,\partial E/\partial x$ (T times), then $W \leftarrow W - \alpha\,\overline{\partial E/\partial W}$ at
-    the states after the last step, with the batch mean over samples.
+    $x \leftarrow x - \eta\,\partial E/\partial x$ (T times), then
+    $W \leftarrow W - \alpha\,\overline{\partial E/\partial W}$ at the
+    states after the last step, with the batch mean over samples.
 
     Arguments:
         solver: how states move (default: gradient descent with rate 0.05 per sample).

@@ -2,7 +2,6 @@
 
 from typing import ClassVar
 
-
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
@@ -17,7 +16,8 @@ from .nudging import Nudge, nudged_signal
 class PN(AbstractAlgorithm):
     r"""Positive nudging: the output is drawn a part of the way towards the label.
 
-    The output node is held at $u_0 + \beta (y - u_0)$ with $\beta =$ $+\beta_e$; weights follow $\frac1\beta\,\partial E/\partial W$.
+    The output node is held at $u_0 + \beta (y - u_0)$ with $\beta =$ $+\beta_e$; weights follow
+    $\frac1\beta\,\partial E/\partial W$.
     $\beta_e \ge 1$ is ordinary predictive coding with the target clamped.
 
     Arguments:

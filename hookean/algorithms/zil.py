@@ -5,8 +5,9 @@ from typing import ClassVar
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from ..core import graph
 from ..core.clamp import Clamps
@@ -55,7 +56,8 @@ class ZIL(AbstractAlgorithm):
     ) -> Signal:
         del epoch, key, record
         states = eqx.filter_vmap(network.forward)(dict(batch))
-        gradients, energies = [], {}
+        gradients: list[PyTree] = []
+        energies: dict[str, Array] = {}
         for level in graph.levels(network.terms, require_output(network)) or ():
             rest = frozenset(network.term_names) - set(level)
             gradient, arrived = energy_gradient(network, states, without=rest)
@@ -79,7 +81,7 @@ def _step(
     targets = {term.target for name, term in graph.predictions(network.terms).items() if name in level}
 
     def energy(free: dict[str, Array]) -> Float[Array, ""]:
-        return sum(network.energies(dict(states) | free, only=level).values())
+        return sum(network.energies(dict(states) | free, only=level).values(), start=jnp.zeros(()))
 
     gradient = jax.grad(energy)({name: states[name] for name in moving - targets})
     return dict(states) | {name: states[name] - g for name, g in gradient.items()}

@@ -81,6 +81,7 @@ class ErrorCoordinates(AbstractCoordinates):
         partial = [n for n, c in clamps.items() if isinstance(c, Masked) and any(t.target == n for t in terms.values())]
         if partial:
             raise ValueError(
-                f"error coordinates cannot hold a part of a predicted node: {', '.join(partial)}. Use StateCoordinates()."
+                f"error coordinates cannot hold a part of a predicted node: {', '.join(partial)}. "
+                "Use StateCoordinates()."
             )
         return [terms[name] for name in order]

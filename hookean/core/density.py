@@ -33,7 +33,7 @@ class AbstractDensity(eqx.Module):
 
 
 class Gaussian(AbstractDensity):
-    r"""Squared error weighted by a precision: $\frac12 \varepsilon^\top \Pi\, \varepsilon$, with $\varepsilon = x - \hat x$.
+    r"""Squared error weighted by a precision: $\frac12 \varepsilon^\top\Pi\varepsilon$ with $\varepsilon = x - \hat x$.
 
     A learned precision adds its log-normaliser $-\frac12\log\det\Pi$; without it the precision would shrink to zero.
 
@@ -62,7 +62,7 @@ class Gaussian(AbstractDensity):
 
 
 class Categorical(AbstractDensity):
-    r"""Cross entropy against a softmax prediction: $-\sum_c x_c \log\mathrm{softmax}(\hat x)_c$; the prediction is logits."""
+    r"""Cross entropy against a softmax of logits: $-\sum_c x_c \log\mathrm{softmax}(\hat x)_c$."""
 
     rests_at_prediction = False  # the energy is linear in the state, so it has a slope everywhere
 
@@ -77,7 +77,7 @@ class Categorical(AbstractDensity):
 
 
 class Bernoulli(AbstractDensity):
-    r"""Binary cross entropy per unit against a logistic prediction: $\sum_i \mathrm{softplus}(\hat x_i) - x_i\hat x_i$ (logits)."""
+    r"""Binary cross entropy against logits: $\sum_i \mathrm{softplus}(\hat x_i) - x_i\hat x_i$."""
 
     rests_at_prediction = False
 

@@ -33,6 +33,6 @@ def split(model: PyTree) -> tuple[PyTree, PyTree]:
     return eqx.partition(model, trainable(model))
 
 
-def count(model: PyTree) -> int:
+def count_parameters(model: PyTree) -> int:
     """Return the number of trained parameters."""
     return sum(leaf.size for leaf in jax.tree.leaves(split(model)[0]))

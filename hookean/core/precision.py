@@ -80,7 +80,7 @@ class DiagonalPrecision(AbstractPrecision):
 
 
 class FullPrecision(AbstractPrecision):
-    r"""A full matrix over the flattened node. A learned one is stored as the Cholesky factor, its diagonal as logarithms.
+    r"""A full matrix over the flattened node; a learned one is stored as Cholesky factor with a log-diagonal.
 
     Raises:
         ValueError: if `value` is not square, symmetric and positive definite.

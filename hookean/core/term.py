@@ -30,6 +30,7 @@ class Prediction(AbstractTerm):
         density: how the target may deviate (default: Gaussian with precision 1).
     """
 
+    nodes: tuple[str, ...] = eqx.field(static=True)  # the target, then the sources that are not the target itself
     target: str = eqx.field(static=True)
     sources: tuple[str, ...] = eqx.field(static=True)
     function: Callable[..., Array]
@@ -46,11 +47,7 @@ class Prediction(AbstractTerm):
         self.sources = (sources,) if isinstance(sources, str) else tuple(sources)
         self.function = function
         self.density = Gaussian() if density is None else density
-
-    @property
-    def nodes(self) -> tuple[str, ...]:  # type: ignore[override]
-        """The target, then the sources that are not the target itself."""
-        return tuple(dict.fromkeys((self.target, *self.sources)))
+        self.nodes = tuple(dict.fromkeys((self.target, *self.sources)))
 
     def predict(self, states: Mapping[str, Array]) -> Array:
         r"""Return $\hat x$, shaped like the target (logits where the density is categorical or Bernoulli)."""

@@ -71,7 +71,7 @@ class Flow(AbstractSolver):
         )
         first = jnp.minimum(first, end)
         method = self.method.init(term, start, first, variables, None)
-        return FlowState(start, first, method, controller, jnp.array(False))
+        return FlowState(start, jnp.asarray(first), method, controller, jnp.array(False))
 
     def step(
         self,
@@ -93,7 +93,9 @@ class Flow(AbstractSolver):
         moved, method = jax.tree.map(
             lambda new, old: jnp.where(keep, new, old), (proposal, method), (variables, state.method)
         )
-        return moved, FlowState(start, jnp.minimum(end, self.duration), method, controller, jumped)
+        return moved, FlowState(
+            jnp.asarray(start), jnp.minimum(end, self.duration), method, controller, jnp.asarray(jumped)
+        )
 
     def terminate(self, state: Any) -> Bool[Array, ""]:
         # Time is a sum of float32 steps: it may end a rounding error before the duration.

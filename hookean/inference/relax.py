@@ -83,7 +83,7 @@ def relax(
     unroll: bool | None = None,
     key: PRNGKeyArray | None = None,
 ) -> Relaxation:
-    r"""Relax the states of a batch: $x_i \leftarrow$ solver$(\partial E/\partial x_i)$ for every free node, all at once.
+    r"""Relax the states of a batch: $x_i \leftarrow$ solver$(\partial E/\partial x_i)$, all free nodes at once.
 
     Every sample relaxes by itself: rates are per sample, and the batch changes nothing.
 
@@ -274,14 +274,15 @@ class _Loop(eqx.Module):
         by_term, size = jax.tree.map(lambda p, f: p.at[taken].set(f), padded, final)
         return Trace(by_term, size)
 
-    def _result(self, states: Mapping[str, Array], relative: Array, ended: Array) -> Result:
+    def _result(self, states: Mapping[str, Array], relative: Array, ended: Array) -> Any:
+        kinds: Any = Result  # its members are not strings, whatever a type checker thinks
         finite = jnp.array(True)
         for state in states.values():
             finite &= jnp.all(jnp.isfinite(state))
         if self.tolerance is None and not self.solver.terminates:
-            outcome = Result.stepped
+            outcome = kinds.stepped
         else:
             small = relative <= (-1.0 if self.tolerance is None else self.tolerance)
-            by_itself = Result.where(ended, Result.finished, Result.unsettled)
-            outcome = Result.where(small, Result.settled, by_itself)
-        return Result.where(finite, outcome, Result.diverged)
+            by_itself = kinds.where(ended, kinds.finished, kinds.unsettled)
+            outcome = kinds.where(small, kinds.settled, by_itself)
+        return kinds.where(finite, outcome, kinds.diverged)

@@ -1,7 +1,7 @@
 """The contract of a state solver: `init`, `step`, `terminate`. The loop in `relax` drives every one of them."""
 
 import abc
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 from jaxtyping import Array, Bool, PRNGKeyArray
@@ -19,9 +19,17 @@ class AbstractSolver(eqx.Module):
         stochastic: the step needs a key.
     """
 
-    rests: eqx.AbstractVar[bool]
+    if TYPE_CHECKING:  # for a type checker an abstract variable would be an argument of the constructor
+
+        @property
+        def rests(self) -> bool: ...
+
+        @property
+        def stochastic(self) -> bool: ...
+    else:
+        rests: eqx.AbstractVar[bool]
+        stochastic: eqx.AbstractVar[bool]
     terminates: eqx.AbstractClassVar[bool]
-    stochastic: eqx.AbstractVar[bool]
 
     @abc.abstractmethod
     def init(self, objective: Objective, variables: Variables) -> Any:

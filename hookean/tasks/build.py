@@ -1,6 +1,8 @@
 """From plain values (a preset, the command line) to objects: the one place where strings become behaviour."""
 
+import functools
 import inspect
+import operator
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -130,5 +132,5 @@ def _scalars(annotation: Any) -> Any:
     """Leave the plain members of a union: a rate may be an array in code, but a number in a configuration."""
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
         plain = [a for a in typing.get_args(annotation) if a in (int, float, bool, str, type(None))]
-        return typing.Union[tuple(plain)]
+        return functools.reduce(operator.or_, plain)
     return annotation

@@ -18,7 +18,7 @@ from .. import algorithms, data
 from ..algorithms.contract import AbstractAlgorithm, TrainState
 from ..core import builders
 from ..core.network import Network
-from ..core.parameters import count as count_parameters
+from ..core.parameters import count_parameters
 from ..data.dataset import AbstractDataset, Data, Split
 from ..data.split import subset, validation_split
 from ..record import Record, environment, read_record, write_arrays, write_record, write_text
@@ -34,7 +34,7 @@ from .train import Diverged, Trainer
 SHOWN = 8
 
 
-class Classification(AbstractTask):
+class Classification(AbstractTask, frozen=True):
     """Train a network on labelled samples, select on held-out ones, test once.
 
     Attributes:
@@ -57,8 +57,8 @@ class Classification(AbstractTask):
 
     name: ClassVar[str] = "classification"
     dataset: str = "digits"
-    network: dict[str, Any] = {"name": "mlp"}
-    algorithm: dict[str, Any] = {"name": "PC"}
+    network: dict[str, Any] = pydantic.Field(default={"name": "mlp"})
+    algorithm: dict[str, Any] = pydantic.Field(default={"name": "PC"})
     optimiser: Optimiser = Optimiser()
     label: str | None = None
     epochs: int = pydantic.Field(default=10, ge=0)

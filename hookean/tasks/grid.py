@@ -1,6 +1,6 @@
 """Many runs: seeds and grids, one record per cell, resumable."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ def seeds(task: type[AbstractTask], values: dict[str, Any], number: int) -> list
 
 
 def grid(
-    task: type[AbstractTask], values: dict[str, Any], axes: dict[str, Sequence[str]], number: int
+    task: type[AbstractTask], values: dict[str, Any], axes: Mapping[str, Sequence[str]], number: int
 ) -> list[AbstractTask]:
     """Return one config for every combination of the axes and every seed.
 

@@ -11,7 +11,7 @@ class Optimiser(pydantic.BaseModel, frozen=True, extra="forbid"):
 
     Attributes:
         name: the rule (default adamw, as in the benchmark).
-        rate: $\alpha$, the rate at the start of a benchmark schedule (default 3e-4, the upper end of what its search found).
+        rate: $\alpha$, at the start of the schedule (default 3e-4, the upper end of the benchmark's).
         weight_decay: decoupled decay on all parameters, biases included (AdamW only; default 0).
         momentum: of SGD (default 0).
         schedule: `warmup_cosine`: from the rate linearly to 1.1 times the rate over the first tenth, then a cosine to a

@@ -1,4 +1,4 @@
-"""What a person sees while a run works: one bar over epochs, one over steps, or a line per epoch where no terminal is."""
+"""What a person sees while a run works: bars over epochs and steps, or a line per epoch where no terminal is."""
 
 import contextlib
 import sys

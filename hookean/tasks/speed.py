@@ -4,6 +4,7 @@ import dataclasses
 import statistics
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -64,7 +65,7 @@ def time_step(network: str, algorithm: str, *, steps: int | None, batch: int, re
         began = time.perf_counter()
         dynamic = jax.block_until_ready(compiled(dynamic, clamps))
         seconds.append(time.perf_counter() - began)
-    usage = compiled.memory_analysis()
+    usage: Any = compiled.memory_analysis()
     memory = usage.argument_size_in_bytes + usage.output_size_in_bytes + usage.temp_size_in_bytes
     memory -= usage.alias_size_in_bytes
     return StepTime(

@@ -1,7 +1,8 @@
 """Generative networks: a free latent at the top predicts its way down to the data."""
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 from jaxtyping import PRNGKeyArray
@@ -52,12 +53,12 @@ def decoder(
         )
     shapes: list[tuple[int, ...]] = [top]
     terms = []
-    for i, (source, target) in enumerate(zip(names[:-1], names[1:], strict=True)):
+    for i, (source, target) in enumerate(itertools.pairwise(names)):
         last = target == "x"
         phi = identity if last else activation
         if spatial:
             size = data[2] if last else hidden[i]
-            layer = TransposedConvolution(shapes[-1][2], size, phi, kernel=kernel, key=layer_keys[i])
+            layer: Callable = TransposedConvolution(shapes[-1][2], size, phi, kernel=kernel, key=layer_keys[i])
             shapes.append((*(2 * n for n in shapes[-1][:2]), size))
         else:
             shape = data if last else (hidden[i],)

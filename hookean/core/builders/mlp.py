@@ -1,5 +1,6 @@
 """Multilayer perceptron as a chain of nodes."""
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -42,7 +43,7 @@ def mlp(
     names = ["x", *(f"h{i + 1}" for i in range(len(hidden))), "y"]
     layer_keys = keys(key, len(widths) - 1)
     terms = []
-    for i, (source, target) in enumerate(zip(names[:-1], names[1:], strict=True)):
+    for i, (source, target) in enumerate(itertools.pairwise(names)):
         last = target == "y"
         phi = identity if last else activation
         layer = Dense(widths[i], widths[i + 1], phi, key=layer_keys[i])

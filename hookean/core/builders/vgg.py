@@ -50,7 +50,7 @@ def vgg7(
     width: float = 1.0,
     key: PRNGKeyArray,
 ) -> Network:
-    """VGG7: six 3x3 convolutions, three of them pooled, and a dense layer; 4,581,514 parameters for 32x32 and ten classes.
+    """VGG7: six 3x3 convolutions, three of them pooled, and a dense layer; 4,581,514 parameters.
 
     Arguments:
         inputs: (height, width, channels) of an image.
