@@ -1,0 +1,99 @@
+"""What both sides of the comparison agree on: the cases, the arrays and the conversation with a worker process.
+
+A worker reads one command a line and answers one JSON line: `time N`, `gradient PATH`, `memory`, `quit`. Arrays are in
+the layout of Equinox: dense weights (outputs, inputs), kernels (outputs, inputs, height, width), images with the
+channels first. Only the standard library and NumPy are imported, so that every environment can read this file.
+"""
+
+import dataclasses
+import json
+import resource
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+STATE_RATE = 0.1  # large enough that the error of the first layer stands well above rounding
+STATE_MOMENTUM = 0.5
+WEIGHT_RATE = 1e-4
+WEIGHT_DECAY = 1e-4
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One network, relaxation length and batch. `hidden` are widths, or channels of pooled 3x3 convolutions."""
+
+    name: str
+    inputs: tuple[int, ...]
+    hidden: tuple[int, ...]
+    steps: int
+    batch: int
+    outputs: int = 10
+
+    @property
+    def convolutional(self) -> bool:
+        return len(self.inputs) == 3
+
+
+CASES = {
+    "mlp512": Case("mlp512", (784,), (512, 512, 512), steps=8, batch=128),
+    "mlp128": Case("mlp128", (784,), (128, 128, 128), steps=8, batch=128),
+    "vgg5": Case("vgg5", (3, 32, 32), (128, 256, 512, 512), steps=5, batch=64),
+}
+
+
+def arrays(case: Case, seed: int = 0) -> dict[str, np.ndarray]:
+    """Return weights "0.weight", "0.bias", ... (uniform in 1/sqrt(fan-in)) and a batch "x", "y" (one-hot)."""
+    rng = np.random.default_rng(seed)
+    found: dict[str, np.ndarray] = {}
+
+    def layer(index: int, shape: tuple[int, ...]) -> None:
+        limit = 1 / np.sqrt(np.prod(shape[1:]))
+        found[f"{index}.weight"] = rng.uniform(-limit, limit, shape).astype(np.float32)
+        found[f"{index}.bias"] = rng.uniform(-limit, limit, shape[0]).astype(np.float32)
+
+    size = case.inputs[0]
+    for index, width in enumerate(case.hidden):
+        layer(index, (width, size, 3, 3) if case.convolutional else (width, size))
+        size = width
+    side = case.inputs[-1] // 2 ** len(case.hidden)
+    layer(len(case.hidden), (case.outputs, size * side**2 if case.convolutional else size))
+    found["x"] = rng.normal(size=(case.batch, *case.inputs)).astype(np.float32)
+    found["y"] = np.eye(case.outputs, dtype=np.float32)[rng.integers(0, case.outputs, case.batch)]
+    return found
+
+
+def serve(
+    step: Callable[[], Any], gradient: Callable[[], dict[str, np.ndarray]], facts: dict[str, Any], wait: Callable
+) -> None:
+    """Answer commands until `quit`.
+
+    Arguments:
+        step: run one training step and return what to wait for.
+        gradient: the weight gradient of the first batch at the first weights, by array name.
+        facts: what is told on start (versions, compile seconds).
+        wait: block until its argument is computed.
+    """
+    _say(facts)
+    for line in sys.stdin:
+        command, _, argument = line.strip().partition(" ")
+        if command == "time":
+            seconds = []
+            for _ in range(int(argument)):
+                began = time.perf_counter()
+                wait(step())
+                seconds.append(time.perf_counter() - began)
+            _say({"seconds": seconds})
+        elif command == "gradient":
+            np.savez(argument, **gradient())  # type: ignore[arg-type]
+            _say({"written": argument})
+        elif command == "memory":
+            _say({"mebibytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024})
+        else:
+            return
+
+
+def _say(answer: dict[str, Any]) -> None:
+    print(json.dumps(answer), flush=True)
