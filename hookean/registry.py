@@ -9,6 +9,10 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
+#: Names that a message lists at the most.
+MOST = 16
+
+
 class UnknownName(ValueError):
     """A name that nothing is registered under; the message names the nearest match."""
 
@@ -19,9 +23,10 @@ class UnknownName(ValueError):
 def nearest(name: str, known: Iterable[str]) -> str:
     """Say which known name is closest to `name`, as a half sentence that ends an error message."""
     names = sorted(known)
+    shown = ", ".join(names[:MOST]) + (f" and {len(names) - MOST} more" if len(names) > MOST else "")
     close = difflib.get_close_matches(name.lower(), [n.lower() for n in names], n=1, cutoff=0.5)
     hint = next((f"Did you mean '{n}'? " for n in names if close and n.lower() == close[0]), "")
-    return f"{hint}Known: {', '.join(names) or 'none'}."
+    return f"{hint}Known: {shown or 'none'}."
 
 
 def exported_classes(room: ModuleType, base: type[T]) -> dict[str, type[T]]:

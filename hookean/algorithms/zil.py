@@ -40,8 +40,8 @@ class ZIL(AbstractAlgorithm):
     def check(self, network: Network) -> None:
         if graph.levels(network.terms, require_output(network)) is None:
             raise ValueError(
-                "ZIL needs a network of predictions in which every path from a node to the output has the same number "
-                "of terms. Delay shortcuts by identity nodes, or use PC."
+                "ZIL needs a network of predictions, one for each node, all leading to the output, in which every path "
+                "from a node to the output has the same number of terms. Delay shortcuts by identity nodes, or use PC."
             )
         for name, term in graph.predictions(network.terms).items():
             unit = isinstance(term.density, Gaussian) and eqx.tree_equal(term.density, Gaussian())

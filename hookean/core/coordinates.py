@@ -65,7 +65,7 @@ class ErrorCoordinates(AbstractCoordinates):
         return free
 
     def states(self, network: Network, variables: Mapping[str, Array], clamps: Clamps) -> dict[str, Array]:
-        states = {name: value(clamp) for name, clamp in clamps.items()} | dict(variables)
+        states = impose({name: value(clamp) for name, clamp in clamps.items()} | dict(variables), clamps)
         for term in self._ordered(network, clamps):
             states[term.target] = term.density.mean(term.predict(states)) + variables[term.target]
         return impose(states, clamps)

@@ -66,8 +66,8 @@ def touched(terms: Mapping[str, AbstractTerm], free: Collection[str], active: Co
 def levels(terms: Mapping[str, AbstractTerm], output: str) -> Sequence[Sequence[str]] | None:
     """Group the prediction terms by their number of terms from `output`, nearest first.
 
-    Returns None where a node reaches the output by paths of different length, where terms are not predictions, or
-    where the graph has a cycle.
+    Returns None where a node reaches the output by paths of different length, where terms are not predictions, where
+    a term does not lead to the output, where two terms predict one node, or where the graph has a cycle.
     """
     found = predictions(terms)
     if len(found) < len(terms):
@@ -83,4 +83,5 @@ def levels(terms: Mapping[str, AbstractTerm], output: str) -> Sequence[Sequence[
         if names:
             grouped.append(names)
         front = {source for name in names for source in found[name].sources}
-    return grouped
+    targets = {found[name].target for names in grouped for name in names}
+    return grouped if len(targets) == len(found) else None

@@ -14,7 +14,12 @@ from .network import Network
 
 
 class AbstractInitialiser(eqx.Module):
-    """Gives every node of one sample its first state; clamped entries always hold their given values."""
+    """Gives every node of one sample its first state; clamped entries always hold their given values.
+
+    `stochastic` says that it needs a key.
+    """
+
+    stochastic = False
 
     @abc.abstractmethod
     def __call__(self, network: Network, clamps: Clamps, *, key: PRNGKeyArray) -> dict[str, Array]:
@@ -54,6 +59,7 @@ class Normal(AbstractInitialiser):
     """Every free node starts at Gaussian noise with standard deviation `scale` (default 0.1, as in the benchmark)."""
 
     scale: float = 0.1
+    stochastic = True
 
     def __call__(self, network: Network, clamps: Clamps, *, key: PRNGKeyArray) -> dict[str, Array]:
         keys = jax.random.split(key, len(network.node_shapes))

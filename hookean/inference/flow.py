@@ -24,6 +24,10 @@ METHODS = {
 }
 
 
+#: How exactly implicit methods solve their equations where the step is fixed: below the error of their steps.
+ROOT_TOLERANCE = 1e-5
+
+
 class FlowState(eqx.Module):
     """Where the integration stands: the interval of the next step and what Diffrax carries along."""
 
@@ -66,11 +70,11 @@ class Flow(AbstractSolver):
             variables,
             jnp.asarray(self.dt, float),
             None,
-            self.method.func,
+            self._method().func,
             self._order(term),
         )
         first = jnp.minimum(first, end)
-        method = self.method.init(term, start, first, variables, None)
+        method = self._method().init(term, start, first, variables, None)
         return FlowState(start, jnp.asarray(first), method, controller, jnp.array(False))
 
     def step(
@@ -84,7 +88,7 @@ class Flow(AbstractSolver):
     ) -> tuple[Variables, FlowState]:
         del gradient, key
         term, order = self._term(objective), self._order(self._term(objective))
-        proposal, error, _, method, _ = self.method.step(
+        proposal, error, _, method, _ = self._method().step(
             term, state.start, state.end, variables, None, state.method, state.jumped
         )
         keep, start, end, jumped, controller, _ = self._controller().adapt_step_size(
@@ -106,8 +110,21 @@ class Flow(AbstractSolver):
             return diffrax.ConstantStepSize()
         return diffrax.PIDController(rtol=self.tolerance, atol=self.tolerance)
 
+    def _method(self) -> diffrax.AbstractSolver:
+        """Return the method; an implicit one solves its equations as exactly as the steps are meant to be."""
+        if not isinstance(self.method, diffrax.AbstractImplicitSolver):
+            return self.method
+        finder = self.method.root_finder
+        if isinstance(finder.rtol, float | int | Array):
+            return self.method
+        # Diffrax leaves the three open until its own driver takes them from the controller of the step.
+        exact = ROOT_TOLERANCE if self.tolerance is None else self.tolerance
+        wanted = (exact, exact, diffrax.PIDController(rtol=exact, atol=exact).norm)
+        filled = eqx.tree_at(lambda f: (f.rtol, f.atol, f.norm), finder, wanted)
+        return eqx.tree_at(lambda m: m.root_finder, self.method, filled)
+
     def _order(self, term: diffrax.ODETerm) -> Any:
-        return self.method.error_order(term)
+        return self._method().error_order(term)
 
     def _term(self, objective: Objective) -> diffrax.ODETerm:
         def velocity(time: Any, variables: Variables, args: Any) -> Variables:

@@ -13,6 +13,7 @@ from ..core.clamp import Clamps, Masked, whole
 from ..core.coordinates import AbstractCoordinates, StateCoordinates
 from ..core.initialise import AbstractInitialiser, Forward
 from ..core.network import Network
+from ..core.term import Prediction
 from ..registry import nearest
 from .backend import unrolls
 from .objective import Objective, Variables, everywhere, in_waves, norm
@@ -109,7 +110,7 @@ def relax(
     """
     batch = _batch_size(network, clamps)
     if key is None:
-        if solver.stochastic or getattr(initial, "stochastic", False):
+        if solver.stochastic or initial.stochastic:
             raise ValueError("key must be given: the solver or the initialiser draws random numbers.")
         key = jax.random.key(0)
 
@@ -165,7 +166,7 @@ class _Loop(eqx.Module):
         variables, taken, ended, points = drive(plan, variables, first, key_steps)
         energies, gradient = plan[-1].evaluate(variables)
         last = norm(gradient)
-        relative = jnp.where(first > 0, last / jnp.where(first > 0, first, 1), 0.0)
+        relative = jnp.where(first == 0, 0.0, last / jnp.where(first == 0, 1, first))
         settled = self.coordinates.states(self.network, variables, self.clamps)
         return Relaxation(
             states=settled,
@@ -260,11 +261,19 @@ class _Loop(eqx.Module):
         return variables, taken, ended, buffer
 
     def _fill(self, point: tuple[dict[str, Array], Array]) -> tuple[dict[str, Array], Array] | None:
-        """Give terms that were left out their energy of zero, so that every point has the same shape."""
+        """Give terms that were left out the energy that they have at rest, so that every point has the same shape."""
         if not self.record:
             return None
         energies, size = point
-        return {name: energies.get(name, jnp.zeros(())) for name in self.network.term_names}, size
+        return {name: energies[name] if name in energies else self._resting(name) for name in self.network.terms}, size
+
+    def _resting(self, name: str) -> Array:
+        """Return the energy of a prediction without error: zero, or the log-normaliser of a learned precision."""
+        term = self.network.terms[name]
+        if not (isinstance(term, Prediction) and term.density.learns()):
+            return jnp.zeros(())
+        state = jnp.zeros(self.network.shapes[term.target])
+        return term.density.energy(state, state)
 
     def _trace(self, points: Any, taken: Array, energies: dict[str, Array], last: Array) -> Trace:
         final = self._fill((energies, last))
@@ -276,7 +285,7 @@ class _Loop(eqx.Module):
 
     def _result(self, states: Mapping[str, Array], relative: Array, ended: Array) -> Any:
         kinds: Any = Result  # its members are not strings, whatever a type checker thinks
-        finite = jnp.array(True)
+        finite = jnp.isfinite(relative)  # states near the largest number may be finite, their gradient is not
         for state in states.values():
             finite &= jnp.all(jnp.isfinite(state))
         if self.tolerance is None and not self.solver.terminates:

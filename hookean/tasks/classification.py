@@ -73,8 +73,12 @@ class Classification(AbstractTask, frozen=True):
 
     @pydantic.field_validator("network", "algorithm", mode="before")
     @classmethod
-    def _name_alone(cls, value: Any) -> Any:
-        return {"name": value} if isinstance(value, str) else value
+    def _named(cls, value: Any, info: pydantic.ValidationInfo) -> Any:
+        """Take a name alone for a section, and a section without a name for options of the default."""
+        if isinstance(value, str):
+            return {"name": value}
+        default = cls.model_fields[str(info.field_name)].default
+        return default | value if isinstance(value, dict) and "name" not in value else value
 
     def cell(self) -> tuple[str, ...]:
         label = self.label or str(self.algorithm.get("name"))

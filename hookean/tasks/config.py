@@ -69,6 +69,8 @@ def parse_overrides(pairs: Iterable[str]) -> dict[str, Any]:
         place = nested
         *sections, last = key.strip().split(".")
         for section in sections:
+            if not isinstance(place.get(section, {}), dict):
+                place[section] = {"name": place[section]}
             place = place.setdefault(section, {})
         place[last] = _parse(text.strip())
     return nested

@@ -1,0 +1,172 @@
+"""The page of results: our figures beside the published ones, generated from the record files."""
+
+import dataclasses
+import statistics
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..record import Record, find_records
+from .statistics import mean_interval
+from .table import Table, accuracies, cells, interval, paired_table, percent
+
+INTRODUCTION = """# Results
+
+This page is generated from the record files below `results/` by `hookean results`; each of them holds the exact
+config, environment and history of one run.
+
+**Our protocol.** A part of the training split is held out, the same for every seed. The network of the epoch with the
+best held-out accuracy is tested, once, on the whole test split. No seed is left out. The spread is the standard
+deviation over seeds, the interval that of the mean by Student's t.
+
+**The published protocol** (Pinchetti et al., 2025) trains on the whole training split, takes the best epoch on the test
+split and drops the two lowest of seven seeds. Its figures are therefore a little high beside ours. Those marked
+"unverified" have no source that could be checked and are no target; "tuning" marks the best single tuning trial of the
+authors, chosen on test data.
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Published:
+    """A figure from the literature: accuracy as a fraction."""
+
+    dataset: str
+    network: str
+    label: str
+    value: float
+    source: str
+    verified: bool
+    spread: float | None = None
+
+    def text(self) -> str:
+        """Return the figure in percent with its mark."""
+        spread = "" if self.spread is None else f" ± {100 * self.spread:.2f}"
+        mark = "" if self.verified else " (unverified)"
+        tuning = " (tuning)" if "tuning" in self.source else ""
+        return f"{100 * self.value:.2f}{spread}{mark}{tuning}"
+
+
+def read_published(path: Path) -> list[Published]:
+    """Read published figures from a TOML file.
+
+    Raises:
+        ValueError: if the file is missing or an entry lacks a field.
+    """
+    try:
+        entries = tomllib.loads(path.read_text())["figure"]
+        return [Published(**entry) for entry in entries]
+    except (OSError, KeyError, TypeError, tomllib.TOMLDecodeError) as error:
+        raise ValueError(f"{path} must hold published figures as [[figure]] entries: {error}.") from error
+
+
+def results_page(records: Path, published: Path) -> str:
+    """Return the page in Markdown. The same files give the same text.
+
+    Arguments:
+        records: folder with record files at any depth.
+        published: TOML file of published figures.
+    """
+    found = [record for _, record in find_records(records)]
+    figures = read_published(published)
+    full = [r for r in found if not _reduced(r)]
+    reduced = [r for r in found if _reduced(r)]
+    parts = [INTRODUCTION, "## Classification", _beside(full, figures).markdown()]
+    if reduced:
+        parts += ["## Reduced runs", "Fewer epochs, samples or channels than published, as the protocol column says."]
+        parts += [_beside(reduced, []).markdown()]
+    pairs = paired_table(full)
+    if pairs is not None:
+        parts += ["## Paired differences", pairs.markdown()]
+    parts += ["## Evidence", _evidence(found).markdown(), "## Not run", _missing(full, figures)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _reduced(record: Record) -> bool:
+    network = record.config.get("network", {})
+    return record.config.get("subset") is not None or network.get("width", 1.0) != 1.0 or record.dataset == "Digits"
+
+
+def _same(record: Record, figure: Published) -> bool:
+    # "CIFAR-10 (JPEG)" and "Tiny ImageNet (20k)" are copies of the published sets, and say so.
+    same_data = record.dataset.split(" (")[0] == figure.dataset
+    return same_data and record.network == figure.network and record.label == figure.label
+
+
+def _beside(records: Sequence[Record], figures: Sequence[Published]) -> Table:
+    rows = []
+    for (dataset, network, label), group in sorted(cells(records).items()):
+        values = list(accuracies(group).values())
+        if not values:
+            continue
+        ours = mean_interval(values)
+        matches = [figure for figure in figures if _same(group[0], figure)]
+        rows.append(
+            [
+                dataset,
+                network,
+                label,
+                "; ".join(figure.text() for figure in matches) or "-",
+                percent(ours),
+                interval(ours),
+                "; ".join(f"{100 * (ours.mean - figure.value):+.2f}" for figure in matches) or "-",
+                str(ours.n),
+                _protocol(group[0]),
+                _hardware(group),
+                f"{statistics.median(r.seconds['total'] for r in group):.0f}",
+            ]
+        )
+    header = ["data", "network", "rule", "published %", "ours %", "95 % interval", "difference", "seeds", "protocol"]
+    header += ["hardware", "s/run"]
+    caption = "Top-1 test accuracy in percent. Seconds are medians over seeds and include compilation and evaluation."
+    return Table(caption, header, rows, [False] * 3 + [True] * 5 + [False] * 2 + [True])
+
+
+def _protocol(record: Record) -> str:
+    config: dict[str, Any] = record.config
+    network = config.get("network", {})
+    parts = [f"{config['epochs']} epochs", f"batch {config['batch_size']}", f"held out {config['validation']}"]
+    if config.get("subset") is not None:
+        parts.append(f"{config['subset']} samples")
+    if network.get("width", 1.0) != 1.0:
+        parts.append(f"width {network['width']}")
+    return ", ".join(parts)
+
+
+def _hardware(group: Sequence[Record]) -> str:
+    kinds = sorted({f"{r.environment.get('device')}, {r.environment.get('cores')} cores" for r in group})
+    return "; ".join(kinds)
+
+
+def _evidence(records: Sequence[Record]) -> Table:
+    """Return how far inference came and how close the gradient is to backpropagation's, at the last epoch."""
+    rows = []
+    for (dataset, network, label), group in sorted(cells(records).items()):
+        last = [r.history[-1] for r in group if r.history and r.history[-1].get("cosine")]
+        if not last:
+            continue
+        residuals = [entry["residual"] for entry in last if "residual" in entry]
+        cosines = [f"{statistics.median(entry['cosine'][name] for entry in last):.3f}" for name in last[0]["cosine"]]
+        residual = f"{statistics.median(residuals):.2g}" if residuals else "-"
+        rows.append([dataset, network, label, residual, " / ".join(cosines)])
+    header = ["data", "network", "rule", "relative residual", "cosine with BP, from the input to the output"]
+    caption = (
+        "At the last epoch, on one held-out batch: the gradient norm over free states after relaxation relative to its "
+        "start, and the cosine of each layer's weight gradient with backpropagation's. Medians over seeds."
+    )
+    return Table(caption, header, rows, [False] * 3 + [True, True])
+
+
+def _missing(records: Sequence[Record], figures: Sequence[Published]) -> str:
+    """Return a sentence per published network and data set without a run of ours."""
+    lines = []
+    wanted: dict[tuple[str, str], list[str]] = {}
+    for figure in figures:
+        if not any(_same(record, figure) for record in records):
+            labels = wanted.setdefault((figure.dataset, figure.network), [])
+            if figure.label not in labels:
+                labels.append(figure.label)
+    for (dataset, network), labels in wanted.items():
+        why = "needs a GPU: hours a seed on CPU cores" if network.startswith("vgg") else "preset at hand, not run"
+        lines.append(f"- {network} on {dataset} ({', '.join(labels)}): {why}.")
+    return "\n".join(lines) or "Every published cell has a run."

@@ -1,0 +1,125 @@
+"""Tables of runs: accuracy over seeds, evidence, time, and paired differences between labels."""
+
+import dataclasses
+import itertools
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+
+from ..record import Record
+from .statistics import Interval, mean_interval, paired
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """Text in rows and columns.
+
+    Attributes:
+        caption: what the numbers are, with units and protocol.
+        numeric: for each column, whether it is aligned to the right.
+    """
+
+    caption: str
+    header: list[str]
+    rows: list[list[str]]
+    numeric: list[bool]
+
+    def text(self) -> str:
+        """Return the table for a terminal."""
+        lines = [self.header, *self.rows]
+        widths = [max(len(line[i]) for line in lines) for i in range(len(self.header))]
+
+        def aligned(line: Sequence[str]) -> str:
+            cells = zip(line, widths, self.numeric, strict=True)
+            return "  ".join(cell.rjust(w) if right else cell.ljust(w) for cell, w, right in cells).rstrip()
+
+        rule = "  ".join("-" * width for width in widths)
+        return "\n".join([self.caption, "", aligned(self.header), rule, *map(aligned, self.rows)])
+
+    def markdown(self) -> str:
+        """Return the table as Markdown, the caption above it."""
+        rule = ["---:" if right else "---" for right in self.numeric]
+        rows = [self.header, rule, *([cell.replace("|", "\\|") for cell in row] for row in self.rows)]
+        return f"{self.caption}\n\n" + "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def cells(records: Iterable[Record]) -> dict[tuple[str, str, str], list[Record]]:
+    """Group records into cells: (data set, network, label) -> its seeds, in the order of first appearance."""
+    found: dict[tuple[str, str, str], list[Record]] = {}
+    for record in records:
+        found.setdefault((record.dataset, record.network, record.label), []).append(record)
+    return {key: sorted(group, key=lambda r: r.seed) for key, group in found.items()}
+
+
+def accuracies(records: Iterable[Record]) -> dict[int, float]:
+    """Return seed -> test accuracy of the finished runs."""
+    return {r.seed: r.test["accuracy"] for r in records if r.status == "finished" and r.test is not None}
+
+
+def summary_table(records: Sequence[Record]) -> Table:
+    """Return one row per cell: test accuracy over seeds, and how the runs went."""
+    rows = []
+    for (dataset, network, label), group in cells(records).items():
+        values = list(accuracies(group).values())
+        rows.append(
+            [
+                dataset,
+                network,
+                label,
+                percent(mean_interval(values)) if values else "-",
+                interval(mean_interval(values)) if values else "-",
+                f"{len(values)}" + (f" of {len(group)}" if len(values) < len(group) else ""),
+                _last(group, "residual"),
+                _cosine(group),
+                f"{statistics.mean(r.seconds.get('total', 0.0) for r in group):.1f}",
+            ]
+        )
+    header = ["data", "network", "label", "test accuracy %", "95 % interval", "seeds", "residual", "cosine", "s/run"]
+    caption = (
+        "Test accuracy in percent, mean ± standard deviation over seeds; relative residual of inference and smallest "
+        "cosine of a layer's weight gradient with backpropagation's, both at the last epoch, medians over seeds."
+    )
+    return Table(caption, header, rows, [False] * 3 + [True] * 6)
+
+
+def paired_table(records: Sequence[Record]) -> Table | None:
+    """Return the paired differences between all labels that share data set, network and seeds; None without pairs."""
+    rows = []
+    groups = cells(records)
+    for (one, first), (two, second) in itertools.combinations(groups.items(), 2):
+        difference = paired(accuracies(first), accuracies(second)) if one[:2] == two[:2] else None
+        if difference is not None:
+            p = difference.p
+            spread = interval(difference.interval, sign=True)
+            mean = f"{100 * difference.interval.mean:+.2f}"
+            seeds = str(difference.interval.n)
+            rows.append([*one[:2], f"{one[2]} - {two[2]}", mean, spread, "-" if math.isnan(p) else f"{p:.3f}", seeds])
+    if not rows:
+        return None
+    header = ["data", "network", "difference", "points", "95 % interval", "p", "seeds"]
+    caption = "Differences in test accuracy, in percentage points, paired over common seeds; p of a paired t-test."
+    return Table(caption, header, rows, [False] * 3 + [True] * 4)
+
+
+def percent(value: Interval) -> str:
+    """Return a fraction in percent: mean, and standard deviation where there is one."""
+    spread = "" if math.isnan(value.sd) else f" ± {100 * value.sd:.2f}"
+    return f"{100 * value.mean:.2f}{spread}"
+
+
+def interval(value: Interval, *, sign: bool = False) -> str:
+    """Return the 95 % interval of a fraction in percent; a dash for one value."""
+    if math.isnan(value.low):
+        return "-"
+    shape = "+.2f" if sign else ".2f"
+    return f"{100 * value.low:{shape}} to {100 * value.high:{shape}}"
+
+
+def _last(group: Sequence[Record], name: str) -> str:
+    values = [entry[name] for r in group for entry in r.history[-1:] if entry.get(name) is not None]
+    return f"{statistics.median(values):.1e}" if values else "-"
+
+
+def _cosine(group: Sequence[Record]) -> str:
+    values = [min(entry["cosine"].values()) for r in group for entry in r.history[-1:] if entry.get("cosine")]
+    return f"{statistics.median(values):.3f}" if values else "-"
