@@ -143,8 +143,8 @@ def show(result: dict[str, Any]) -> None:
     verdict = "agree" if result["gradient_difference"] <= TOLERANCE else "DISAGREE"
     print(f"weight gradients {verdict}: largest relative difference {result['gradient_difference']:.1e}")
     print(
-        f"Hookean / {result['peer']}: {result['ratio_to_pcx']:.2f} in time, {result['memory_ratio_to_pcx']:.2f} in peak "
-        f"memory; PC / BP: {result['ratio_to_bp']:.2f}"
+        f"Hookean / {result['peer']}: {result['ratio_to_pcx']:.2f} in time, "
+        f"{result['memory_ratio_to_pcx']:.2f} in peak memory; PC / BP: {result['ratio_to_bp']:.2f}"
     )
 
 

@@ -56,7 +56,9 @@ def theirs(case: Case, weight: np.ndarray) -> np.ndarray:
 
 def main() -> None:
     case, rule = CASES[sys.argv[1]], sys.argv[2]
-    given = arrays(case)
+    if "--gradient" in sys.argv:
+        jax.config.update("jax_enable_x64", True)
+    given = arrays(case, precise="--gradient" in sys.argv)
     net = network(case, given)
     optimiser = optax.adamw(WEIGHT_RATE, weight_decay=WEIGHT_DECAY)
     solver = hk.Gradient(STATE_RATE, STATE_MOMENTUM)

@@ -92,7 +92,9 @@ def gradient_on_batch(steps, x, y, *, model, optim_h):
 
 def main() -> None:
     case = CASES[sys.argv[1]]
-    given = arrays(case)
+    if "--gradient" in sys.argv:
+        jax.config.update("jax_enable_x64", True)
+    given = arrays(case, precise="--gradient" in sys.argv)
     model = Model(case)
     for index, layer in enumerate(model.layers):
         layer.nn.weight.set(jnp.asarray(given[f"{index}.weight"]))

@@ -44,8 +44,12 @@ CASES = {
 }
 
 
-def arrays(case: Case, seed: int = 0) -> dict[str, np.ndarray]:
-    """Return weights "0.weight", "0.bias", ... (uniform in 1/sqrt(fan-in)) and a batch "x", "y" (one-hot)."""
+def arrays(case: Case, seed: int = 0, *, precise: bool = False) -> dict[str, np.ndarray]:
+    """Return weights "0.weight", "0.bias", ... (uniform in 1/sqrt(fan-in)) and a batch "x", "y" (one-hot).
+
+    `precise` gives them in float64: the gradients are compared in it, because the error of the first layer is the
+    small difference of two large numbers, of which float32 leaves two or three digits.
+    """
     rng = np.random.default_rng(seed)
     found: dict[str, np.ndarray] = {}
 
@@ -62,7 +66,7 @@ def arrays(case: Case, seed: int = 0) -> dict[str, np.ndarray]:
     layer(len(case.hidden), (case.outputs, size * side**2 if case.convolutional else size))
     found["x"] = rng.normal(size=(case.batch, *case.inputs)).astype(np.float32)
     found["y"] = np.eye(case.outputs, dtype=np.float32)[rng.integers(0, case.outputs, case.batch)]
-    return found
+    return {name: array.astype(np.float64) for name, array in found.items()} if precise else found
 
 
 def serve(
