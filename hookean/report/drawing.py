@@ -14,7 +14,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
-STYLE: dict[str, Any] = {
+STYLE: dict[Any, Any] = {
     "font.family": ["DejaVu Sans"],  # ships with Matplotlib, so that the layout is the same on every machine
     "font.size": 8.5,
     "axes.edgecolor": "#8a8f98",
@@ -70,10 +70,16 @@ class Panel:
 
 @dataclasses.dataclass(frozen=True)
 class Plot:
-    """Panels with one legend, and a sentence about what is not drawn ("" where all is)."""
+    """Panels with one legend.
+
+    Attributes:
+        unit: what y is in all of them; "" where titles say it.
+        note: what is not drawn and why; "" where all is.
+    """
 
     panels: Sequence[Panel]
     keys: Sequence[Key] = ()
+    unit: str = ""
     note: str = ""
 
 
@@ -87,13 +93,13 @@ class Curve:
     high: np.ndarray
 
 
-def curve(tracks: Iterable[Mapping[float, float]]) -> Curve | None:
+def curve(tracks: Iterable[Mapping[int, float]]) -> Curve | None:
     """Return the curve over seeds, or None where no track has a finite value.
 
     Arguments:
-        tracks: one per seed: place on the x axis -> value. Places that a seed lacks are left to the others.
+        tracks: one per seed: epoch or step -> value. Places that a seed lacks are left to the others.
     """
-    values: dict[float, list[float]] = {}
+    values: dict[int, list[float]] = {}
     for track in tracks:
         for x, value in track.items():
             if np.isfinite(value):
@@ -116,17 +122,17 @@ def label_keys(labels: Iterable[str]) -> dict[str, Key]:
 
 def layer_keys(terms: Sequence[str]) -> dict[str, Key]:
     """Return a colour for every term, dark at the input and light at the output."""
-    places = np.linspace(0.0, 0.82, len(terms)) if len(terms) > 1 else [0.4]
+    places = np.linspace(0.0, 0.76, len(terms)) if len(terms) > 1 else [0.4]
     return {term: Key(term, to_hex(matplotlib.colormaps["viridis"](p))) for term, p in zip(terms, places, strict=True)}
 
 
-def axes(ylabel: str, xlabel: str, size: tuple[float, float] = SIZE) -> tuple[Figure, Axes]:
-    """Return an empty figure in the style; the label of y stands level above the axis."""
+def axes(xlabel: str, size: tuple[float, float] = SIZE) -> tuple[Figure, Axes]:
+    """Return an empty figure in the style; what y is stands above it, in the page."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=size)
-        figure.subplots_adjust(left=0.13, right=0.965, bottom=0.17, top=0.89)
+        height = size[1]
+        figure.subplots_adjust(left=0.13, right=0.965, bottom=0.46 / height, top=1 - 0.08 / height)
         ax = figure.add_subplot()
-        ax.set_title(ylabel, loc="left", x=-0.115, fontsize=8.5, color="#4a4f57", pad=9)
         ax.set_xlabel(xlabel)
         ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         ax.yaxis.set_major_locator(MaxNLocator(5))
@@ -141,13 +147,15 @@ def draw(ax: Axes, line: Curve, key: Key, *, dash: Any = None, band: bool = True
 
 
 def log_scale(ax: Axes, *, bounds: tuple[float, float] | None = None) -> None:
-    """Make y logarithmic; at most DECADES below the largest value are shown.
+    """Make y logarithmic, unless values below zero are drawn; at most DECADES below the largest value are shown.
 
     Arguments:
         bounds: smallest and largest value, where panels share an axis; by default those of the lines drawn.
     """
     if bounds is None:
         drawn = np.concatenate([np.asarray(line.get_ydata(), float) for line in ax.lines])
+        if bool(np.any(drawn < 0)):
+            return
         bounds = positive_range(drawn)
     ax.set_yscale("log")
     if bounds is not None:

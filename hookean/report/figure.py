@@ -1,47 +1,43 @@
-"""Curves over epochs and relaxation steps: a mean line per label or layer, a band from the lowest to the highest seed."""
+"""Curves over epochs and relaxation steps: a mean line per label or layer, a band from lowest to highest seed."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, MultipleLocator
 
 from ..record import Record
 from .drawing import Curve, Key, Panel, Plot, axes, curve, draw, label_keys, layer_keys, log_scale, positive_range
 
 Groups = Mapping[str, Sequence[Record]]  # label -> its runs
 Pick = Callable[[dict[str, Any]], float | None]  # a value of one epoch, None where it has none
+UNIT = "Energy per sample, nats"
 SAME = 1e-4  # cosines this close to one are called equal: float32 sums over a batch differ by about as much
 
 
 def learning_curves(groups: Groups) -> Plot | None:
     """Return held-out accuracy and training energy over epochs, a line per label; None without either."""
     keys = label_keys(groups)
-    accuracy = _per_label(groups, lambda entry: (entry.get("valid") or {}).get("accuracy"))
+    # Before the first update every network guesses; an axis that reached down to there would hide the rest.
+    accuracy = _per_label(groups, lambda entry: (entry.get("valid") or {}).get("accuracy") if entry["epoch"] else None)
     energy = _per_label(groups, lambda entry: (entry.get("train") or {}).get("energy"))
     panels = []
     if accuracy:
-        figure, ax = axes("Held-out accuracy, %", "Epoch")
+        figure, ax = axes("Epoch")
         for label, line in accuracy.items():
             draw(ax, line, keys[label])
-        # Before the first update every network guesses; an axis that reached down to there would hide the rest.
-        after = [line.low[line.x > 0] for line in accuracy.values() if bool(np.any(line.x > 0))]
-        if after:
-            low = float(min(values.min() for values in after))
-            high = float(max(line.high.max() for line in accuracy.values()))
-            margin = 0.06 * max(high - low, 0.01)
-            ax.set_ylim(low - margin, high + margin)
-            ax.set_xlim(0)
         ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}"))
         ends = _ends(accuracy, lambda value: f"{100 * value:.1f} %")
-        panels.append(Panel("Held-out accuracy", figure, f"Held-out accuracy over epochs. Last epoch: {ends}."))
+        panels.append(Panel("Held-out accuracy, %", figure, f"Held-out accuracy over epochs. Last epoch: {ends}."))
     if energy:
-        figure, ax = axes("Training energy per sample, nats", "Epoch")
+        figure, ax = axes("Epoch")
         for label, line in energy.items():
             draw(ax, line, keys[label])
         log_scale(ax)
         ends = _ends(energy, lambda value: f"{value:.3g}")
-        panels.append(Panel("Training energy", figure, f"Training energy over epochs. Last epoch: {ends}."))
+        panels.append(
+            Panel("Training energy per sample, nats", figure, f"Training energy over epochs. Last epoch: {ends}.")
+        )
     used = [key for label, key in keys.items() if label in accuracy or label in energy]
     return Plot(panels, used) if panels else None
 
@@ -52,27 +48,27 @@ def relaxation_energies(groups: Groups) -> Plot | None:
     for label, runs in groups.items():
         traces = [r.relaxation for r in settled(runs) if r.relaxation]
         for term in _terms([trace[when]["energies"] for trace in traces for when in trace]):
-            lines = {when: curve(_steps(trace, when, term) for trace in traces) for when in ("first", "last")}
-            kept = {when: line for when, line in lines.items() if line is not None and bool(np.any(line.mean > 0))}
-            if kept:
-                found.setdefault(label, {})[term] = kept
+            for when in ("first", "last"):
+                line = curve(_steps(trace, when, term) for trace in traces)
+                if line is not None and bool(np.any(line.mean > 0)):
+                    found.setdefault(label, {}).setdefault(term, {})[when] = line
     if not found:
         return None
     keys = layer_keys(_terms(found.values()))
     bounds = _bounds(line for terms in found.values() for lines in terms.values() for line in lines.values())
     panels = []
     for label, terms in found.items():
-        figure, ax = axes("Energy per sample, nats", "Relaxation step")
+        figure, ax = axes("Relaxation step")
         for term, lines in terms.items():
-            for when, line in lines.items():
-                draw(ax, _positive(line), keys[term], dash=(0, (3, 1.5)) if when == "first" else "-", band=False)
+            for when, drawn in lines.items():
+                draw(ax, _positive(drawn), keys[term], dash=(0, (3, 1.5)) if when == "first" else "-", band=False)
         log_scale(ax, bounds=bounds)
         ends = _ends({term: lines["last"] for term, lines in terms.items() if "last" in lines}, lambda v: f"{v:.2g}")
         panels.append(
             Panel(label, figure, f"Energy by layer over relaxation steps, {label}. Last epoch, last step: {ends}.")
         )
     legend = [*keys.values(), Key("before the first update", "#6b7078", (0, (3, 1.5))), Key("last epoch", "#6b7078")]
-    return Plot(panels, legend, _left_out(groups, found, "nothing is relaxed"))
+    return Plot(panels, legend, UNIT, _left_out(groups, found, "nothing is relaxed"))
 
 
 def training_energies(groups: Groups) -> Plot | None:
@@ -86,13 +82,13 @@ def training_energies(groups: Groups) -> Plot | None:
     bounds = _bounds(line for terms in found.values() for line in terms.values())
     panels = []
     for label, terms in found.items():
-        figure, ax = axes("Energy per sample, nats", "Epoch")
+        figure, ax = axes("Epoch")
         for term, line in terms.items():
             draw(ax, _positive(line), keys[term])
         log_scale(ax, bounds=bounds)
         ends = _ends(terms, lambda value: f"{value:.2g}")
         panels.append(Panel(label, figure, f"Energy by layer over epochs, {label}. Last epoch: {ends}."))
-    return Plot(panels, list(keys.values()), _left_out(groups, found, "the energy is the loss at the output alone"))
+    return Plot(panels, list(keys.values()), UNIT, _left_out(groups, found, "the energy stands in one layer at most"))
 
 
 def residuals(groups: Groups) -> Plot | None:
@@ -101,13 +97,13 @@ def residuals(groups: Groups) -> Plot | None:
     lines = _per_label(groups, lambda entry: entry.get("residual"))
     if not lines:
         return None
-    figure, ax = axes("Relative residual", "Epoch")
+    figure, ax = axes("Epoch")
     for label, line in lines.items():
         draw(ax, line, keys[label])
     log_scale(ax)
     ends = _ends(lines, lambda value: f"{value:.2g}")
-    panel = Panel("Residual of inference", figure, f"Relative residual over epochs. Last epoch: {ends}.")
-    return Plot([panel], [keys[label] for label in lines], _left_out(groups, lines, "nothing is relaxed"))
+    panel = Panel("Relative residual", figure, f"Relative residual over epochs. Last epoch: {ends}.")
+    return Plot([panel], [keys[label] for label in lines], note=_left_out(groups, lines, "nothing is relaxed"))
 
 
 def cosines(groups: Groups) -> Plot | None:
@@ -117,18 +113,19 @@ def cosines(groups: Groups) -> Plot | None:
     shown = {label: terms for label, terms in found.items() if label not in same}
     note = f"Within {SAME:g} of 1 in every layer at every epoch: {', '.join(same)}." if same else ""
     if not shown:
-        return Plot([], [], note) if note else None
+        return Plot([], note=note) if note else None
     keys = layer_keys(_terms(shown.values()))
     low = min(0.0, *(float(line.low.min()) for terms in shown.values() for line in terms.values()))
     panels = []
     for label, terms in shown.items():
-        figure, ax = axes("Cosine with backpropagation", "Epoch")
+        figure, ax = axes("Epoch")
         for term, line in terms.items():
             draw(ax, line, keys[term])
-        ax.set_ylim(low * 1.05 if low < 0 else 0, 1.03)
+        ax.set_ylim(low * 1.05, 1.04)
+        ax.yaxis.set_major_locator(MultipleLocator(0.5 if low < 0 else 0.25))
         ends = _ends(terms, lambda value: f"{value:.3f}")
         panels.append(Panel(label, figure, f"Cosine with backpropagation's gradient by layer, {label}: {ends}."))
-    return Plot(panels, list(keys.values()), note)
+    return Plot(panels, list(keys.values()), "Cosine with backpropagation's gradient", note)
 
 
 def settled(runs: Sequence[Record]) -> list[Record]:
@@ -136,7 +133,7 @@ def settled(runs: Sequence[Record]) -> list[Record]:
     return [run for run in runs if run.status == "finished"] or list(runs)
 
 
-def _track(run: Record, pick: Pick) -> dict[float, float]:
+def _track(run: Record, pick: Pick) -> dict[int, float]:
     values = {entry["epoch"]: pick(entry) for entry in run.history}
     return {epoch: float(value) for epoch, value in values.items() if value is not None}
 
@@ -156,9 +153,9 @@ def _per_layer(groups: Groups, name: str) -> dict[str, dict[str, Curve]]:
     return found
 
 
-def _steps(trace: dict[str, Any], when: str, term: str) -> dict[float, float]:
+def _steps(trace: dict[str, Any], when: str, term: str) -> dict[int, float]:
     part = trace.get(when) or {"steps": [], "energies": {}}
-    return dict(zip(part["steps"], part["energies"].get(term, []), strict=False))
+    return {step: float(value) for step, value in zip(part["steps"], part["energies"].get(term, []), strict=False)}
 
 
 def _terms(maps: Any) -> list[str]:

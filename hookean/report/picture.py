@@ -14,7 +14,8 @@ from .drawing import Curve as Line
 from .figure import Groups, settled
 
 ANNOTATED = 12  # classes up to which a confusion matrix has numbers in its cells
-SHOWN = 6  # samples drawn
+SHOWN = 8  # samples drawn
+SATURATED = 0.98  # quantile of the absolute errors of a layer that has full colour: one outlier would pale the rest
 STRIPS = 5  # layers drawn per sample: those nearest to the output
 WIDEST = 128  # values of a vector drawn as one strip; longer ones are averaged in neighbouring blocks
 
@@ -59,7 +60,7 @@ def reliability(groups: Groups) -> Plot | None:
     shown = {label: bins for label, bins in found.items() if bins is not None}
     if not shown:
         return None
-    figure, ax = axes("Accuracy, %", "Confidence of the prediction, %", size=(4.2, 3.6))
+    figure, ax = axes("Confidence of the prediction, %", size=(4.2, 4.2))
     ax.plot([0, 1], [0, 1], color="#8a8f98", linewidth=0.9, linestyle=(0, (1, 2)))
     for label, (confidence, accuracy, share) in shown.items():
         draw(ax, Line(confidence, accuracy, accuracy, accuracy), keys[label])
@@ -70,12 +71,14 @@ def reliability(groups: Groups) -> Plot | None:
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}"))
     gaps = {label: float(np.sum(share * np.abs(a - c))) for label, (c, a, share) in shown.items()}
     text = ", ".join(f"{label} {100 * gap:.1f} points" for label, gap in gaps.items())
-    panel = Panel("Reliability", figure, f"Accuracy over confidence. Mean distance from the diagonal: {text}.")
+    panel = Panel("Accuracy, %", figure, f"Accuracy over confidence. Mean distance from the diagonal: {text}.")
     return Plot([panel], [keys[label] for label in shown])
 
 
 def samples(label: str, arrays: Mapping[str, np.ndarray]) -> Plot | None:
     """Return test samples with their prediction errors by layer, blue below and red above zero.
+
+    Each layer has its own scale; image-shaped layers show the mean over channels.
 
     Arguments:
         arrays: of one run: sample_images [k, h, w, c] or [k, f], sample_labels and sample_predictions [k], and
@@ -87,12 +90,13 @@ def samples(label: str, arrays: Mapping[str, np.ndarray]) -> Plot | None:
     images, truths, predictions = (arrays[name] for name in names)
     errors = {name.split("/", 1)[1]: value for name, value in arrays.items() if name.startswith("sample_error/")}
     errors = dict(list(errors.items())[-STRIPS:])
-    scales = {name: float(np.nanmax(np.abs(value), initial=0.0)) or 1.0 for name, value in errors.items()}
+    pictures = {name: _flat(value) for name, value in errors.items()}
+    pictures = {name: v / (float(np.nanquantile(np.abs(v[:SHOWN]), SATURATED)) or 1.0) for name, v in pictures.items()}
     panels = []
     for i in range(min(SHOWN, len(images))):
         truth, guess = int(truths[i]), int(predictions[i])
         title = f"{truth}, recognised" if truth == guess else f"{truth}, taken for {guess}"
-        drawing = _sample(images[i], {name: value[i] / scales[name] for name, value in errors.items()})
+        drawing = _sample(images[i], {name: value[i] for name, value in pictures.items()})
         sizes = ", ".join(f"{name} {np.sqrt(np.mean(np.square(v[i], dtype=float))):.2g}" for name, v in errors.items())
         note = f" Root mean square prediction error: {sizes}." if sizes else ""
         panels.append(Panel(title, drawing, f"Test sample {i + 1}, {label}: class {title}.{note}"))
@@ -105,7 +109,7 @@ def _numbers(ax: Axes, percent: np.ndarray, largest: float) -> None:
         if row == column:
             ax.text(column, row, f"{value:.1f}", ha="center", va="center", fontsize=7.2, weight="bold", color="#1d2026")
         elif value >= 0.05:
-            colour = "#ffffff" if value > 0.6 * largest else "#4a4f57"
+            colour = "#ffffff" if value > 0.66 * largest else "#1d2026" if value > 0.25 * largest else "#4a4f57"
             ax.text(column, row, f"{value:.1f}", ha="center", va="center", fontsize=7.2, color=colour)
 
 
@@ -128,32 +132,35 @@ def _bins(runs: Sequence[Record]) -> tuple[np.ndarray, np.ndarray, np.ndarray] |
 
 
 def _sample(image: np.ndarray, errors: Mapping[str, np.ndarray]) -> Figure:
-    """Return one sample above its prediction errors, each scaled to [-1, 1] by the largest of its layer."""
-    heights = [7.0] + [1.0] * len(errors)
+    """Return one sample above its prediction errors, with full colour at -1 and 1."""
+    heights = [7.0] + [4.5 if error.shape[0] > 1 else 1.0 for error in errors.values()]
     with matplotlib.rc_context(STYLE | {"axes.grid": False}):
-        figure = Figure(figsize=(1.8, 1.35 + 0.27 * len(errors)))
+        figure = Figure(figsize=(1.8, 0.2 * sum(heights) + 0.09 * len(heights)))
         grid = figure.add_gridspec(
-            len(heights), 1, height_ratios=heights, left=0.17, right=0.98, bottom=0.02, top=0.99, hspace=0.55
+            len(heights), 1, height_ratios=heights, left=0.17, right=0.98, bottom=0.02, top=0.99, hspace=0.3
         )
-        ax = figure.add_subplot(grid[0])
+        ax = figure.add_subplot(grid[0, 0])
         if image.ndim == 3:
             ax.imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray", interpolation="none")
         else:
             ax.imshow(np.atleast_2d(np.ravel(image)), cmap="gray", aspect="auto", interpolation="none")
         ax.set_axis_off()
-        for place, (name, error) in zip(list(grid)[1:], errors.items(), strict=True):  # type: ignore[call-overload]
-            ax = figure.add_subplot(place)
-            ax.imshow(_strip(error), cmap="RdBu_r", vmin=-1, vmax=1, aspect="auto", interpolation="none")
-            ax.set_ylabel(name, rotation=0, ha="right", va="center", labelpad=3)
+        for row, (name, error) in enumerate(errors.items(), 1):
+            ax = figure.add_subplot(grid[row, 0])
+            ax.imshow(error, cmap="RdBu_r", vmin=-1, vmax=1, interpolation="none")
+            ax.set_aspect("equal" if error.shape[0] > 1 else "auto")
+            ax.text(-0.04, 0.5, name, transform=ax.transAxes, ha="right", va="center", color="#4a4f57")
             ax.set(xticks=[], yticks=[])
             ax.spines[:].set_visible(False)
     return figure
 
 
-def _strip(error: np.ndarray) -> np.ndarray:
-    """Return a row of at most WIDEST values: a vector itself, of an image [h, w, c] the mean of each channel."""
-    values = np.asarray(error, float)
-    values = values.mean(axis=(0, 1)) if values.ndim == 3 else values.ravel()
-    if len(values) > WIDEST:
-        values = np.asarray([block.mean() for block in np.array_split(values, WIDEST)])
-    return values[None]
+def _flat(errors: np.ndarray) -> np.ndarray:
+    """Return errors [k, ...] as pictures [k, h, w]: of images the mean over channels, of vectors one row."""
+    values = np.asarray(errors, float)
+    if values.ndim == 4:
+        return values.mean(axis=-1)
+    rows = values.reshape(len(values), -1)
+    if rows.shape[1] > WIDEST:
+        rows = np.stack([block.mean(axis=1) for block in np.array_split(rows, WIDEST, axis=1)], axis=1)
+    return rows[:, None]

@@ -17,8 +17,9 @@ This page is generated from the record files below `results/` by `hookean result
 config, environment and history of one run.
 
 **Our protocol.** A part of the training split is held out, the same for every seed. The network of the epoch with the
-best held-out accuracy is tested, once, on the whole test split. No seed is left out. The spread is the standard
-deviation over seeds, the interval that of the mean by Student's t.
+best held-out accuracy is tested, once, on the whole test split. No seed is left out: runs without
+an accuracy are counted in the column of seeds. The spread is the standard deviation over seeds, the interval that of
+the mean by Student's t.
 
 **The published protocol** (Pinchetti et al., 2025) trains on the whole training split, takes the best epoch on the test
 split and drops the two lowest of seven seeds. Its figures are therefore a little high beside ours. Those marked
@@ -29,7 +30,7 @@ authors, chosen on test data.
 
 @dataclasses.dataclass(frozen=True)
 class Published:
-    """A figure from the literature: accuracy as a fraction."""
+    """A figure from the literature: accuracy as a fraction, and over how many epochs where that is known."""
 
     dataset: str
     network: str
@@ -38,6 +39,7 @@ class Published:
     source: str
     verified: bool
     spread: float | None = None
+    epochs: int | None = None
 
     def text(self) -> str:
         """Return the figure in percent with its mark."""
@@ -69,8 +71,8 @@ def results_page(records: Path, published: Path) -> str:
     """
     found = [record for _, record in find_records(records)]
     figures = read_published(published)
-    full = [r for r in found if not _reduced(r)]
-    reduced = [r for r in found if _reduced(r)]
+    full = [r for r in found if not _reduced(r, figures)]
+    reduced = [r for r in found if _reduced(r, figures)]
     parts = [INTRODUCTION, "## Classification", _beside(full, figures).markdown()]
     if reduced:
         parts += ["## Reduced runs", "Fewer epochs, samples or channels than published, as the protocol column says."]
@@ -78,12 +80,15 @@ def results_page(records: Path, published: Path) -> str:
     pairs = paired_table(full)
     if pairs is not None:
         parts += ["## Paired differences", pairs.markdown()]
-    parts += ["## Evidence", _evidence(found).markdown(), "## Not run", _missing(full, figures)]
+    parts += ["## Evidence", _evidence(full, reduced).markdown(), "## Not run", _missing(full, figures)]
     return "\n\n".join(parts) + "\n"
 
 
-def _reduced(record: Record) -> bool:
+def _reduced(record: Record, figures: Sequence[Published]) -> bool:
     network = record.config.get("network", {})
+    published = max((figure.epochs or 0 for figure in figures if _same(record, figure)), default=0)
+    if record.config["epochs"] < published:
+        return True
     return record.config.get("subset") is not None or network.get("width", 1.0) != 1.0 or record.dataset == "Digits"
 
 
@@ -96,10 +101,9 @@ def _same(record: Record, figure: Published) -> bool:
 def _beside(records: Sequence[Record], figures: Sequence[Published]) -> Table:
     rows = []
     for (dataset, network, label), group in sorted(cells(records).items()):
+        # A cell whose runs all diverged has a row: leaving it out would hide the failure.
         values = list(accuracies(group).values())
-        if not values:
-            continue
-        ours = mean_interval(values)
+        ours = mean_interval(values) if values else None
         matches = [figure for figure in figures if _same(group[0], figure)]
         rows.append(
             [
@@ -107,19 +111,27 @@ def _beside(records: Sequence[Record], figures: Sequence[Published]) -> Table:
                 network,
                 label,
                 "; ".join(figure.text() for figure in matches) or "-",
-                percent(ours),
-                interval(ours),
-                "; ".join(f"{100 * (ours.mean - figure.value):+.2f}" for figure in matches) or "-",
-                str(ours.n),
+                percent(ours) if ours else "-",
+                interval(ours) if ours else "-",
+                "; ".join(f"{100 * (ours.mean - figure.value):+.2f}" for figure in matches if ours) or "-",
+                f"{len(values)}" + (f" of {len(group)}" if len(values) < len(group) else ""),
                 _protocol(group[0]),
                 _hardware(group),
-                f"{statistics.median(r.seconds['total'] for r in group):.0f}",
+                _seconds(group),
             ]
         )
     header = ["data", "network", "rule", "published %", "ours %", "95 % interval", "difference", "seeds", "protocol"]
     header += ["hardware", "s/run"]
-    caption = "Top-1 test accuracy in percent. Seconds are medians over seeds and include compilation and evaluation."
+    caption = (
+        "Top-1 test accuracy in percent. Seconds are medians over finished seeds and include compilation and "
+        'evaluation. Where seeds read "3 of 5", two runs have no accuracy: they diverged, broke off or still run.'
+    )
     return Table(caption, header, rows, [False] * 3 + [True] * 5 + [False] * 2 + [True])
+
+
+def _seconds(group: Sequence[Record]) -> str:
+    times = [r.seconds["total"] for r in group if r.status == "finished" and "total" in r.seconds]
+    return f"{statistics.median(times):.0f}" if times else "-"
 
 
 def _protocol(record: Record) -> str:
@@ -138,10 +150,11 @@ def _hardware(group: Sequence[Record]) -> str:
     return "; ".join(kinds)
 
 
-def _evidence(records: Sequence[Record]) -> Table:
+def _evidence(full: Sequence[Record], reduced: Sequence[Record]) -> Table:
     """Return how far inference came and how close the gradient is to backpropagation's, at the last epoch."""
     rows = []
-    for (dataset, network, label), group in sorted(cells(records).items()):
+    marked = [dataclasses.replace(r, label=f"{r.label} (reduced)") for r in reduced]
+    for (dataset, network, label), group in sorted((cells(full) | cells(marked)).items()):
         last = [r.history[-1] for r in group if r.history and r.history[-1].get("cosine")]
         if not last:
             continue

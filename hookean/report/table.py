@@ -44,11 +44,23 @@ class Table:
 
 
 def cells(records: Iterable[Record]) -> dict[tuple[str, str, str], list[Record]]:
-    """Group records into cells: (data set, network, label) -> its seeds, in the order of first appearance."""
-    found: dict[tuple[str, str, str], list[Record]] = {}
+    """Group records into cells: (data set, network, label) -> its seeds, in the order of first appearance.
+
+    A run that is given twice counts once.
+
+    Raises:
+        ValueError: if a cell has two different runs of one seed: a mean over them would hide one of them.
+    """
+    found: dict[tuple[str, str, str], dict[int, Record]] = {}
     for record in records:
-        found.setdefault((record.dataset, record.network, record.label), []).append(record)
-    return {key: sorted(group, key=lambda r: r.seed) for key, group in found.items()}
+        seeds = found.setdefault((record.dataset, record.network, record.label), {})
+        # As text, because nan is not equal to itself.
+        if repr(seeds.setdefault(record.seed, record)) != repr(record):
+            raise ValueError(
+                f"two different runs are called '{record.label}' on {record.dataset} with {record.network}, seed "
+                f"{record.seed}: report on one at a time, or run one again with --set label=NAME."
+            )
+    return {key: [seeds[seed] for seed in sorted(seeds)] for key, seeds in found.items()}
 
 
 def accuracies(records: Iterable[Record]) -> dict[int, float]:
@@ -71,7 +83,7 @@ def summary_table(records: Sequence[Record]) -> Table:
                 f"{len(values)}" + (f" of {len(group)}" if len(values) < len(group) else ""),
                 _last(group, "residual"),
                 _cosine(group),
-                f"{statistics.mean(r.seconds.get('total', 0.0) for r in group):.1f}",
+                _seconds(group),
             ]
         )
     header = ["data", "network", "label", "test accuracy %", "95 % interval", "seeds", "residual", "cosine", "s/run"]
@@ -115,11 +127,18 @@ def interval(value: Interval, *, sign: bool = False) -> str:
     return f"{100 * value.low:{shape}} to {100 * value.high:{shape}}"
 
 
+def _seconds(group: Sequence[Record]) -> str:
+    times = [r.seconds["total"] for r in group if r.status == "finished" and "total" in r.seconds]
+    return f"{statistics.mean(times):.1f}" if times else "-"
+
+
 def _last(group: Sequence[Record], name: str) -> str:
     values = [entry[name] for r in group for entry in r.history[-1:] if entry.get(name) is not None]
+    values = [value for value in values if math.isfinite(value)]
     return f"{statistics.median(values):.1e}" if values else "-"
 
 
 def _cosine(group: Sequence[Record]) -> str:
-    values = [min(entry["cosine"].values()) for r in group for entry in r.history[-1:] if entry.get("cosine")]
+    layers = [list(entry["cosine"].values()) for r in group for entry in r.history[-1:] if entry.get("cosine")]
+    values = [min(layer) for layer in layers if all(map(math.isfinite, layer))]
     return f"{statistics.median(values):.3f}" if values else "-"

@@ -1,0 +1,281 @@
+"""The page: one HTML file without script or outside resource, made from record files alone."""
+
+import dataclasses
+import itertools
+import json
+import math
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from ..record import Record, find_records, read_arrays, write_text
+from . import drawing, figure, picture
+from .statistics import mean_interval
+from .table import Table, accuracies, cells, paired_table, summary_table
+
+NAMED = 6  # labels that the sentence of a section names; the table has all
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """A panel ready for the page."""
+
+    title: str
+    svg: Markup
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """A headed part of a section: how to read it, its panels and legend, or the sentence that says why it is empty."""
+
+    title: str
+    reading: str
+    pictures: Sequence[Picture]
+    keys: Sequence[drawing.Key]
+    unit: str
+    note: str
+    shape: str  # "charts", or "small" for samples
+
+    @property
+    def columns(self) -> str:
+        """How the panels stand beside each other: the class of the grid."""
+        if self.shape == "small":
+            return "small"
+        return {1: "one", 2: "two", 4: "two"}.get(len(self.pictures), "three")
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What the page says about one run."""
+
+    name: str
+    record: Record
+    folder: str
+    result: str
+    config: str
+    environment: str
+    seconds: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """The sentence of a section.
+
+    Attributes:
+        place: data set and network.
+        scores: label and accuracy, the best first; empty where no run finished.
+        more: number of labels left to the table.
+        seeds: how many seeds stand behind an accuracy.
+    """
+
+    place: str
+    scores: Sequence[tuple[str, str]]
+    more: int
+    seeds: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+    """Everything about one task, data set and network."""
+
+    key: str
+    title: str
+    result: Result
+    summary: Table
+    pairs: Table | None
+    blocks: Sequence[Block]
+    runs: Sequence[Run]
+
+
+def write_report(folders: Sequence[Path], out: Path) -> Path:
+    """Write the page about every record below the folders and return its file. The same records give the same bytes.
+
+    Arguments:
+        folders: searched at any depth for record.json; arrays.npz beside one adds sample images.
+        out: the HTML file; replaced whole.
+
+    Raises:
+        ValueError: if there is no record below the folders.
+        RecordError: if a record cannot be read or the page cannot be written.
+    """
+    found = find_records(*folders)
+    if not found:
+        places = ", ".join(str(folder) for folder in folders)
+        raise ValueError(f"no record.json below {places or 'no folder at all'}: name a folder that holds runs.")
+    names = itertools.count(1)
+    grouped: dict[tuple[str, str, str], list[tuple[Path, Record]]] = {}
+    for path, record in found:
+        grouped.setdefault((record.task, record.dataset, record.network), []).append((path, record))
+    sections = [_section(f"s{i}", group, folders, names) for i, group in enumerate(grouped.values(), 1)]
+    broken = [run for section in sections for run in section.runs if run.record.status != "finished"]
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    template = environment.get_template("template.html.jinja")
+    write_text(out, template.render(sections=sections, broken=broken, count=len(found), dates=_dates(found)))
+    return out
+
+
+def _section(key: str, group: Sequence[tuple[Path, Record]], folders: Sequence[Path], names: Iterator[int]) -> Section:
+    records = [record for _, record in group]
+    first = records[0]
+    labels = {label: runs for (_, _, label), runs in cells(records).items()}
+    order = _ranking(labels)
+    labels = {label: labels[label] for label in sorted(labels)}
+    pairs = paired_table(records)
+    return Section(
+        key=key,
+        title=f"{first.dataset}, {first.network}",
+        result=_result(first, labels, order),
+        summary=_narrow(summary_table(records)),
+        pairs=None if pairs is None else _narrow(pairs),
+        blocks=[block.build(names) for block in _blocks(labels, order, group)],
+        runs=[_run(path, record, folders) for path, record in sorted(group, key=lambda g: (g[1].label, g[1].seed))],
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Draft:
+    """A block before it is drawn."""
+
+    title: str
+    reading: str
+    plot: drawing.Plot | None
+    missing: str
+    shape: str = "charts"
+
+    def build(self, names: Iterator[int]) -> Block:
+        if self.plot is None:
+            return Block(self.title, "", [], [], "", self.missing, self.shape)
+        pictures = [Picture(panel.title, Markup(drawing.svg(panel, names))) for panel in self.plot.panels]
+        plot = self.plot
+        return Block(self.title, self.reading, pictures, plot.keys, plot.unit, plot.note, self.shape)
+
+
+def _blocks(labels: figure.Groups, order: Sequence[str], group: Sequence[tuple[Path, Record]]) -> list[_Draft]:
+    best = order[0] if order else next(iter(labels))
+    return [
+        _Draft(
+            "Learning curves",
+            "Lines are means over seeds, bands run from the lowest to the highest seed. Accuracy starts at epoch 1; "
+            "energies of different losses have different scales.",
+            figure.learning_curves(labels),
+            "No run has a history of accuracy or energy.",
+        ),
+        _Draft(
+            "Energy over relaxation",
+            "How energy spreads, step by step, from the output towards the input while the states relax, on one "
+            f"held-out batch. Means over seeds; values below zero or {drawing.DECADES} powers of ten down do not show.",
+            figure.relaxation_energies(labels),
+            "No run recorded its relaxation.",
+        ),
+        _Draft(
+            "Energy over training",
+            "Energy of each layer where the weights learn: what the layer leaves unexplained after relaxation.",
+            figure.training_energies(labels),
+            "No run has energy in more than one layer.",
+        ),
+        _Draft(
+            "Did inference settle?",
+            "The gradient norm over free states after relaxation, relative to its start: near 0 the states rest at a "
+            "minimum of the energy, near 1 they are as far from one as they began.",
+            figure.residuals(labels),
+            "No run recorded a residual: nothing was relaxed, or evidence was switched off.",
+        ),
+        _Draft(
+            "How close is the gradient to backpropagation's?",
+            "The cosine of each layer's weight gradient with backpropagation's on the same held-out batch: at 1 both "
+            "point the same way, at 0 they have nothing in common.",
+            figure.cosines(labels),
+            "No run compared its gradient with backpropagation's.",
+        ),
+        _Draft(
+            "Confusion",
+            "Percent of each true class on the test split, mean over seeds, for the label with the best accuracy.",
+            picture.confusion(best, labels[best]),
+            f"{best} recorded no confusion matrix.",
+        ),
+        _Draft(
+            "Calibration",
+            "On the dotted line a prediction made with 80 % confidence is right 80 % of the time; below it the network "
+            "is too sure, above it not sure enough. Larger dots hold more samples.",
+            picture.reliability(labels),
+            "No run recorded how well its confidence is calibrated.",
+        ),
+        _samples(labels, order, group),
+    ]
+
+
+def _samples(labels: figure.Groups, order: Sequence[str], group: Sequence[tuple[Path, Record]]) -> _Draft:
+    """Return the samples of the best label that has prediction errors, else of the best one that has images."""
+    chosen: tuple[str, drawing.Plot | None] = ("", None)
+    for label in [*order, *(label for label in labels if label not in order)]:
+        folders = [path.parent for path, record in group if record.label == label]
+        arrays: dict[str, Any] = next((found for found in map(read_arrays, folders) if found), {})
+        plot = picture.samples(label, arrays)
+        if plot is not None and (chosen[1] is None or not plot.note):
+            chosen = (label, plot)
+        if plot is not None and not plot.note:
+            break
+    reading = (
+        f"Test samples under {chosen[0]} with the prediction errors that remain after relaxation, layer by layer: red "
+        "where a unit is above its prediction, blue where below, each layer on its own scale."
+    )
+    if chosen[1] is not None and chosen[1].note:
+        reading = f"Test samples under {chosen[0]}."
+    return _Draft("Samples", reading, chosen[1], "No run kept sample images.", "small")
+
+
+def _ranking(labels: figure.Groups) -> list[str]:
+    """Return the labels that have a finished run, best mean accuracy first."""
+    means = {label: list(accuracies(runs).values()) for label, runs in labels.items()}
+    return sorted((x for x in means if means[x]), key=lambda x: (-mean_interval(means[x]).mean, x))
+
+
+def _result(record: Record, labels: figure.Groups, order: Sequence[str]) -> Result:
+    scores = []
+    for label in order[:NAMED]:
+        value = mean_interval(list(accuracies(labels[label]).values()))
+        spread = "" if math.isnan(value.sd) else f"\u00a0±\u00a0{100 * value.sd:.1f}"
+        scores.append((label, f"{100 * value.mean:.1f}\u00a0%{spread}"))
+    sizes = [len(accuracies(labels[label])) for label in order]
+    seeds = " to ".join(str(n) for n in sorted({min(sizes), max(sizes)})) if sizes else "0"
+    plural = "seed" if seeds == "1" else "seeds"
+    return Result(f"{record.dataset} with {record.network}", scores, max(len(order) - NAMED, 0), f"{seeds} {plural}")
+
+
+def _narrow(table: Table) -> Table:
+    """Return the table without data and network, which the heading of its section names."""
+    kept = [i for i, name in enumerate(table.header) if name not in ("data", "network")]
+    rows = [[re.sub(r"(?<!\S)-(?=\d| )", "−", row[i]) if i else row[i] for i in kept] for row in table.rows]
+    return Table(table.caption, [table.header[i] for i in kept], rows, [table.numeric[i] for i in kept])
+
+
+def _run(path: Path, record: Record, folders: Sequence[Path]) -> Run:
+    root = next((folder for folder in folders if path.is_relative_to(folder)), path.parent)
+    accuracy = (record.test or {}).get("accuracy")
+    result = "" if accuracy is None else f"{100 * accuracy:.2f} %"
+    seconds = ", ".join(f"{name} {value:.1f}" for name, value in record.seconds.items())
+    return Run(
+        name=f"{record.label}, seed {record.seed}",
+        record=record,
+        folder=path.parent.relative_to(root).as_posix(),
+        result=result,
+        config=json.dumps(record.config, indent=2, ensure_ascii=False),
+        environment=json.dumps(record.environment, indent=2, ensure_ascii=False),
+        seconds=seconds,
+    )
+
+
+def _dates(found: Sequence[tuple[Path, Record]]) -> str:
+    """Return the first and last day on which a run started."""
+    days = sorted({record.started[:10] for _, record in found})
+    return days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
