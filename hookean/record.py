@@ -1,12 +1,16 @@
 """What a run leaves on disk: one record per run, readable without the library; tasks write it, the report reads it."""
 
 import dataclasses
+import io
 import json
+import math
 import os
 import platform
 import subprocess
 import tempfile
-from collections.abc import Mapping
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -15,6 +19,12 @@ import numpy as np
 
 SCHEMA = 1
 STATUSES = ("running", "finished", "diverged", "interrupted")
+KINDS: dict[type, tuple[str, ...]] = {  # what the report relies on in a file that anyone may have edited
+    str: ("task", "label", "algorithm", "network", "dataset", "started", "status"),
+    int: ("seed",),
+    dict: ("config", "environment", "seconds"),
+    list: ("history",),
+}
 
 
 class RecordError(ValueError):
@@ -102,15 +112,18 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_record(folder: Path, record: Record) -> None:
-    """Write `record.json` into a run folder, atomically."""
-    write_text(folder / "record.json", json.dumps(dataclasses.asdict(record), indent=1) + "\n")
+    """Write `record.json` into a run folder, atomically; a number that is not finite is null, as JSON has no other."""
+    values = _map_numbers(
+        dataclasses.asdict(record), lambda x: None if isinstance(x, float) and not math.isfinite(x) else x
+    )
+    write_text(folder / "record.json", json.dumps(values, indent=1, allow_nan=False) + "\n")
 
 
 def read_record(path: Path) -> Record:
-    """Read a record file.
+    """Read a record file; null among measured numbers becomes nan.
 
     Raises:
-        RecordError: if it is missing, broken, of another schema, or has missing or unknown fields.
+        RecordError: if it is missing, broken, of another schema, or has missing, unknown or mistyped fields.
     """
     try:
         values = json.loads(path.read_text())
@@ -120,8 +133,14 @@ def read_record(path: Path) -> Record:
         raise RecordError(f"{path} is not valid JSON ({error}). Delete it and run again.") from error
     if not isinstance(values, dict) or values.get("schema") != SCHEMA:
         raise RecordError(f"{path} must be a record of schema {SCHEMA}.")
+    for kind, names in KINDS.items():
+        for name in names:
+            if name in values and type(values[name]) is not kind:
+                raise RecordError(f"{path}: `{name}` must be of type {kind.__name__}, got {values[name]!r:.60}.")
+    if values.get("status", STATUSES[0]) not in STATUSES:
+        raise RecordError(f"{path}: `status` must be one of {', '.join(STATUSES)}, got {values['status']!r:.60}.")
     try:
-        return Record(**values)
+        return Record(**_with_nan(values))
     except TypeError as error:
         raise RecordError(f"{path} has missing or unknown fields: {error}.") from error
 
@@ -133,23 +152,33 @@ def find_records(*folders: Path) -> list[tuple[Path, Record]]:
 
 
 def write_arrays(folder: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write `arrays.npz` into a run folder, atomically."""
-    import io
+    """Write `arrays.npz` into a run folder, atomically.
 
+    Raises:
+        RecordError: if an array holds Python objects, which only a pickle could store, or the file cannot be written.
+    """
+    objects = [name for name, array in arrays.items() if np.asarray(array).dtype.hasobject]
+    if objects:
+        raise RecordError(f"{folder / 'arrays.npz'}: `{objects[0]}` must hold numbers, got an array of Python objects.")
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **dict(arrays))  # type: ignore[arg-type]
     write_bytes(folder / "arrays.npz", buffer.getvalue())
 
 
 def read_arrays(folder: Path) -> dict[str, np.ndarray]:
-    """Read `arrays.npz` of a run folder; empty where there is none."""
+    """Read `arrays.npz` of a run folder; empty where there is none.
+
+    Raises:
+        RecordError: if the file is cut off, damaged or holds pickles.
+    """
     path = folder / "arrays.npz"
     if not path.exists():
         return {}
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        # NumPy leaves a file of its own open where the archive is broken; this one is closed in any case.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise RecordError(f"{path} is not a readable array file ({error}). Delete it.") from error
 
 
@@ -173,6 +202,28 @@ def environment() -> dict[str, Any]:
         "memory_gib": _memory(),
         "commit": _commit(),
     }
+
+
+def _map_numbers(value: Any, change: Callable[[Any], Any]) -> Any:
+    if isinstance(value, dict):
+        return {name: _map_numbers(part, change) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_map_numbers(part, change) for part in value]
+    return change(value)
+
+
+def _with_nan(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a record with nan for null inside metrics, traces and bins; elsewhere null means absent."""
+
+    def filled(value: Any) -> Any:
+        return _map_numbers(value, lambda x: math.nan if x is None else x) if isinstance(value, dict) else value
+
+    history = [
+        {name: filled(part) for name, part in entry.items()} if isinstance(entry, dict) else entry
+        for entry in values.get("history", [])
+    ]
+    measured = {name: filled(values[name]) for name in ("test", "relaxation", "calibration") if name in values}
+    return values | measured | ({"history": history} if "history" in values else {})
 
 
 def _processor() -> str:

@@ -1,6 +1,6 @@
 """The zero-divergence schedule: predictive coding whose weight changes are backpropagation's, exactly."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import ClassVar
 
 import equinox as eqx
@@ -74,7 +74,7 @@ class ZIL(AbstractAlgorithm):
 
 
 def _step(
-    network: Network, clamps: Clamps, states: Mapping[str, Float[Array, "..."]], level: tuple[str, ...]
+    network: Network, clamps: Clamps, states: Mapping[str, Float[Array, "..."]], level: Collection[str]
 ) -> dict[str, Array]:
     """Move the sources of the terms of one level by a step of rate 1 down the energy of these terms."""
     moving = graph.touched(network.terms, frozenset(network.shapes) - set(clamps), level)

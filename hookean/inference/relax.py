@@ -191,8 +191,8 @@ class _Loop(eqx.Module):
         terms = self.network.terms
         free = frozenset(self.network.shapes) - whole(self.clamps)
         arguments = (self.network, self.clamps, self.coordinates, constants, free)
-        waves = self.savings and self.solver.rests and self.coordinates.local and self.tolerance is None
-        if not waves:
+        known_length = self.tolerance is None and not self.solver.terminates
+        if not (self.savings and self.solver.rests and self.coordinates.local and known_length):
             return [everywhere(*arguments)], frozenset()
         plan = in_waves(*arguments, initial.resting_terms(self.network, self.clamps))[: self.steps + 1]
         learning = {name for name, term in graph.predictions(terms).items() if term.density.learns()}
@@ -202,10 +202,16 @@ class _Loop(eqx.Module):
         self, objective: Objective, variables: Variables, state: Any, key: PRNGKeyArray
     ) -> tuple[Variables, Any, tuple[dict[str, Array], Array]]:
         energies, gradient = objective.evaluate(variables)
+        moved, state = self._move(objective, variables, gradient, state, key)
+        return moved, state, (energies, norm(gradient))
+
+    def _move(
+        self, objective: Objective, variables: Variables, gradient: Variables, state: Any, key: PRNGKeyArray
+    ) -> tuple[Variables, Any]:
         moved, state = self.solver.step(objective, variables, gradient, state, key=key)
         if self.solver.rests:
             moved = {n: moved[n] if n in objective.moving else variables[n] for n in variables}
-        return moved, state, (energies, norm(gradient))
+        return moved, state
 
     def _drive_all(
         self, plan: list[Objective], variables: Variables, first: Array, key: PRNGKeyArray
@@ -238,27 +244,30 @@ class _Loop(eqx.Module):
         """Step until the residual is small, the solver ends, the states blow up, or the steps run out."""
         (objective,) = plan
         tolerance = -1.0 if self.tolerance is None else self.tolerance
-        blank = self._fill((objective.energies(variables), first))
-        buffer = jax.tree.map(lambda leaf: jnp.full((self.steps, *leaf.shape), jnp.nan, leaf.dtype), blank)
 
-        def ends(variables: Variables, state: Any) -> Bool[Array, ""]:
-            size = norm(objective.gradient(variables)) if self.tolerance is not None else first
+        def ends(gradient: Variables, state: Any) -> Bool[Array, ""]:
+            size = norm(gradient) if self.tolerance is not None else first
             return (size <= tolerance * first) | ~jnp.isfinite(size) | self.solver.terminate(state)
 
         def unfinished(carry: tuple) -> Bool[Array, ""]:
-            _, _, t, ended, _ = carry
+            t, ended = carry[:2]
             return (t < self.steps) & ~ended
 
         def body(carry: tuple) -> tuple:
-            variables, state, t, _, buffer = carry
-            moved, state, point = self._advance(objective, variables, state, jax.random.fold_in(key, t))
-            buffer = jax.tree.map(lambda b, p: b.at[t].set(p), buffer, self._fill(point))
-            return moved, state, t + 1, ends(moved, state), buffer
+            # The gradient that decides whether to stop is the one that the next step descends: it is carried along.
+            t, _, variables, gradient, state, buffer = carry
+            moved, state = self._move(objective, variables, gradient, state, jax.random.fold_in(key, t))
+            energies, ahead = objective.evaluate(moved)
+            buffer = jax.tree.map(lambda b, p: b.at[t + 1].set(p), buffer, self._fill((energies, norm(ahead))))
+            return t + 1, ends(ahead, state), moved, ahead, state, buffer
 
         state = self.solver.init(objective, variables)
-        start = (variables, state, jnp.asarray(0), ends(variables, state), buffer)
-        variables, _, taken, ended, buffer = jax.lax.while_loop(unfinished, body, start)
-        return variables, taken, ended, buffer
+        energies, gradient = objective.evaluate(variables)
+        point = self._fill((energies, norm(gradient)))
+        buffer = jax.tree.map(lambda p: jnp.full((self.steps + 1, *p.shape), jnp.nan, p.dtype).at[0].set(p), point)
+        start = (jnp.asarray(0), ends(gradient, state), variables, gradient, state, buffer)
+        taken, ended, variables, _, _, buffer = jax.lax.while_loop(unfinished, body, start)
+        return variables, taken, ended, jax.tree.map(lambda p: p[:-1], buffer)
 
     def _fill(self, point: tuple[dict[str, Array], Array]) -> tuple[dict[str, Array], Array] | None:
         """Give terms that were left out the energy that they have at rest, so that every point has the same shape."""

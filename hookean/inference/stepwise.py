@@ -5,7 +5,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, PRNGKeyArray
+from jaxtyping import Array, Key, PRNGKeyArray
 
 from ..core.clamp import Clamps, whole
 from ..core.coordinates import AbstractCoordinates, StateCoordinates
@@ -53,7 +53,7 @@ class Stepwise(eqx.Module):
         return everywhere(network, clamps, self.coordinates, {}, free)
 
 
-def _sample_keys(key: PRNGKeyArray, batch: Clamps) -> PRNGKeyArray:
+def _sample_keys(key: PRNGKeyArray, batch: Clamps) -> Key[Array, "batch"]:
     """Return one key per sample, so that samples draw independently."""
     size = jax.tree.leaves(dict(batch))[0].shape[0]
     return jax.vmap(lambda index: jax.random.fold_in(key, index))(jnp.arange(size))

@@ -226,11 +226,11 @@ def _samples(labels: figure.Groups, order: Sequence[str], group: Sequence[tuple[
         if plot is not None and not plot.note:
             break
     reading = (
-        f"Test samples under {chosen[0]} with the prediction errors that remain after relaxation, layer by layer: red "
-        "where a unit is above its prediction, blue where below, each layer on its own scale."
+        f"Held-out samples under {chosen[0]} with the prediction errors that remain after relaxation with the label "
+        "clamped, layer by layer: red where a unit is above its prediction, blue below, each layer on its own scale."
     )
     if chosen[1] is not None and chosen[1].note:
-        reading = f"Test samples under {chosen[0]}."
+        reading = f"Held-out samples under {chosen[0]}."
     return _Draft("Samples", reading, chosen[1], "No run kept sample images.", "small")
 
 

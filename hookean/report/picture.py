@@ -76,7 +76,7 @@ def reliability(groups: Groups) -> Plot | None:
 
 
 def samples(label: str, arrays: Mapping[str, np.ndarray]) -> Plot | None:
-    """Return test samples with their prediction errors by layer, blue below and red above zero.
+    """Return held-out samples with their prediction errors by layer, blue below and red above zero.
 
     Each layer has its own scale; image-shaped layers show the mean over channels.
 
@@ -99,7 +99,7 @@ def samples(label: str, arrays: Mapping[str, np.ndarray]) -> Plot | None:
         drawing = _sample(images[i], {name: value[i] for name, value in pictures.items()})
         sizes = ", ".join(f"{name} {np.sqrt(np.mean(np.square(v[i], dtype=float))):.2g}" for name, v in errors.items())
         note = f" Root mean square prediction error: {sizes}." if sizes else ""
-        panels.append(Panel(title, drawing, f"Test sample {i + 1}, {label}: class {title}.{note}"))
+        panels.append(Panel(title, drawing, f"Held-out sample {i + 1}, {label}: class {title}.{note}"))
     note = "" if errors else f"{label} has no prediction errors to show."
     return Plot(panels, note=note) if panels else None
 

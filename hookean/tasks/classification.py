@@ -73,7 +73,7 @@ class Classification(AbstractTask, frozen=True):
 
     @pydantic.field_validator("network", "algorithm", mode="before")
     @classmethod
-    def _named(cls, value: Any, info: pydantic.ValidationInfo) -> Any:
+    def _named(cls, value: Any, info: Any) -> Any:
         """Take a name alone for a section, and a section without a name for options of the default."""
         if isinstance(value, str):
             return {"name": value}

@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+#: Lines a run that no terminal shows: enough to see that it lives.
+LINES = 5
+
 
 class Reporter:
     """Progress of one run.
@@ -54,7 +57,7 @@ class Reporter:
         """Report the end of epoch `index`, counted from 1, with the energy in training and the held-out accuracy."""
         if self.bars is not None:
             self.bars.update(self.epoch_bar, completed=index, note=f"held-out accuracy {accuracy:.4f}")
-        elif not self.quiet:
+        elif not self.quiet and (index % max(1, self.epochs // LINES) == 0 or index == self.epochs):
             spent = time.perf_counter() - self.started
             self.console.print(
                 f"{self.title}: epoch {index}/{self.epochs}  energy {energy:.4g}  held-out accuracy {accuracy:.4f}  "

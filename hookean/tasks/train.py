@@ -57,6 +57,7 @@ class Trainer:
         classes: number of classes.
         batch_size: samples a batch.
         seed: of shuffling and augmentation; a batch depends on (seed, epoch, index) alone.
+        compiled: the step, if a trainer that differs from this one in data and seed alone has compiled it already.
     """
 
     algorithm: AbstractAlgorithm
@@ -67,12 +68,12 @@ class Trainer:
     batch_size: int
     seed: int
     seconds: dict[str, float] = dataclasses.field(default_factory=lambda: {"compile": 0.0, "train": 0.0})
+    compiled: Callable | None = None
 
     def __post_init__(self) -> None:
         self.static = eqx.partition(self.template, eqx.is_array)[1]
         self.inputs, self.labels = jax.device_put((self.split.inputs, self.split.labels))
         self.key = jax.random.fold_in(jax.random.key(self.seed), 1)
-        self.compiled: Callable | None = None
 
     @property
     def steps(self) -> int:

@@ -153,9 +153,9 @@ def test_samples_come_from_a_label_with_errors_where_there_is_one(tmp_path):
     builders.write(
         tmp_path / "bp", builders.record("BP-SE", relaxed=False, lift=0.59), stored=builders.arrays(errors=False)
     )
-    assert "Test samples under BP-SE." in Tree(render(tmp_path)).text
+    assert "Held-out samples under BP-SE." in Tree(render(tmp_path)).text
     builders.write(tmp_path / "pc", builders.record("PC-SE"), stored=builders.arrays())
-    assert "Test samples under PC-SE with the prediction errors" in Tree(render(tmp_path)).text
+    assert "Held-out samples under PC-SE with the prediction errors" in Tree(render(tmp_path)).text
 
 
 def test_each_data_set_and_network_has_its_section(tmp_path):
