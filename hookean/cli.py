@@ -283,7 +283,9 @@ def main() -> None:
     _prepare()
     try:
         app()
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as end:
+        if isinstance(end, SystemExit) and end.code != 130:  # Typer turns an interrupt into this exit
+            raise
         typer.echo("Stopped. What was saved is kept: run the same command with --resume to go on.", err=True)
         sys.exit(130)
     except Exception as error:

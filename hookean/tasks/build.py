@@ -72,6 +72,17 @@ def construct(
     Raises:
         ConfigError: on an unknown name or key (with the nearest match) or a value of the wrong type.
     """
+    member, values, plain = resolve(given, members, kind)
+    try:
+        return member(**values, **more), plain
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{kind} {member.__name__}: {error}") from error
+
+
+def resolve(
+    given: Mapping[str, Any], members: Mapping[str, Callable], kind: str
+) -> tuple[Callable, dict[str, Any], dict[str, Any]]:
+    """Return (member, its options as objects, every option by plain value) without building; see `construct`."""
     member = find(str(given["name"]), members, kind)
     known = options(member)
     values, plain = {}, {"name": member.__name__}
@@ -85,10 +96,7 @@ def construct(
     for key, (annotation, default) in known.items():
         if key not in plain:
             plain[key] = describe(annotation, default)
-    try:
-        return member(**values, **more), plain
-    except (ValueError, TypeError) as error:
-        raise ConfigError(f"{kind} {member.__name__}: {error}") from error
+    return member, values, plain
 
 
 def describe(annotation: Any, value: Any) -> Any:
@@ -107,11 +115,16 @@ def describe(annotation: Any, value: Any) -> Any:
 def _value(annotation: Any, default: Any, value: Any, path: str) -> tuple[Any, Any]:
     """Return (object, plain value) for one option."""
     if _is_activation(annotation):
-        return find(str(value), ACTIVATIONS, "activation"), str(value)
+        function = find(str(value), ACTIVATIONS, "activation")
+        return function, describe(annotation, function)
     if any(isinstance(default, cls) for cls in METHODS.values()):
-        return find(str(value), METHODS, "method")(), str(value)
+        method = find(str(value), METHODS, "method")()
+        return method, describe(annotation, method)
     if annotation in CHOICES:
         kind, members = CHOICES[annotation]
+        if not isinstance(value, str | Mapping):
+            known = ", ".join(members)
+            raise ConfigError(f"{path} must be a name or a section of options, got {value!r}. Known: {known}.")
         nested = {"name": value} if isinstance(value, str) else dict(value)
         base = describe(annotation, default) if isinstance(default, eqx.Module) else {}
         if nested.get("name", base.get("name")) == base.get("name"):

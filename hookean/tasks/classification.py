@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime
+import json
 import math
 import time
 from pathlib import Path
@@ -24,7 +25,7 @@ from ..data.split import subset, validation_split
 from ..record import Record, environment, read_record, write_arrays, write_record, write_text
 from ..registry import exported_classes, exported_functions, find
 from . import checkpoint, evidence, metrics
-from .build import ConfigError, construct
+from .build import ConfigError, construct, resolve
 from .contract import AbstractTask
 from .optimiser import Optimiser
 from .progress import Reporter
@@ -106,9 +107,8 @@ def build(config: Classification) -> Parts:
     Raises:
         ConfigError, UnknownName, DataError: if it names something unknown, wrong or missing.
     """
+    resolved = resolve_config(config)  # whatever is wrong is said before the data are loaded
     dataset = find(config.dataset, exported_classes(data, AbstractDataset), "data set")()
-    find(str(config.network.get("name")), exported_functions(builders), "network")
-    find(str(config.algorithm.get("name")), exported_classes(algorithms, AbstractAlgorithm), "algorithm")
     loaded = dataset.load(download=config.download)
     full = loaded.train if config.subset is None else subset(loaded.train, config.subset, 0)
     train, valid = validation_split(full, size=config.validation, seed=0)
@@ -117,7 +117,7 @@ def build(config: Classification) -> Parts:
             f"batch_size must be at most the number of training samples, {len(train.labels)}, got {config.batch_size}."
         )
     key = jax.random.key(config.seed)
-    network, network_options = construct(
+    network, _ = construct(
         config.network,
         exported_functions(builders),
         "network",
@@ -126,12 +126,10 @@ def build(config: Classification) -> Parts:
         key=jax.random.fold_in(key, 0),
     )
     members = exported_classes(algorithms, AbstractAlgorithm)
-    probe, algorithm_options = construct(config.algorithm, members, "algorithm")
+    probe, _ = construct(config.algorithm, members, "algorithm")
     updates = config.epochs * (len(train.labels) // config.batch_size) * probe.updates_per_batch()
     algorithm, _ = construct(config.algorithm, members, "algorithm", optimiser=config.optimiser.build(updates))
     state = algorithm.init(network, key=key)
-    resolved = config.model_dump() | {"network": network_options, "algorithm": algorithm_options}
-    resolved |= {"dataset": type(dataset).__name__, "label": config.label or algorithm.label, "task": "classification"}
     return Parts(loaded, train, valid, state, algorithm, resolved)
 
 
@@ -145,34 +143,37 @@ def run(config: Classification, folder: Path, *, resume: bool = False, quiet: bo
         ConfigError, UnknownName, DataError, CheckpointError, RecordError: with one message each.
     """
     began = time.perf_counter()
+    resolved = resolve_config(config)
     if (folder / "record.json").exists():
         if not resume:
             raise ConfigError(f"{folder} holds a run already. Add --resume to go on with it, or choose another --out.")
         earlier = read_record(folder / "record.json")
-        if earlier.status == "finished" and earlier.config == jsonable(config, earlier):
+        if earlier.status == "finished" and _same(earlier.config, resolved):
             return earlier
     parts = build(config)
     record = _record(config, parts)
     record.seconds["data"] = time.perf_counter() - began
-    write_text(folder / "config.toml", tomli_w.dumps(without_none(parts.resolved)))
     return _Run(config, parts, folder, record, Reporter(_title(record), quiet=quiet)).go(resume)
 
 
-def jsonable(config: Classification, record: Record) -> dict[str, Any]:
-    """Return the resolved form of `config` if it can only be that of `record`, to tell a finished run from another."""
-    given = config.model_dump()
-    same = all(_covers(record.config.get(name), value) for name, value in given.items())
-    return record.config if same else given
+def resolve_config(config: Classification) -> dict[str, Any]:
+    """Return the config with every default written out, as records and checkpoints hold it; needs no data.
+
+    Raises:
+        ConfigError, UnknownName: if it names something unknown or wrong.
+    """
+    dataset = find(config.dataset, exported_classes(data, AbstractDataset), "data set")
+    _, _, network = resolve(config.network, exported_functions(builders), "network")
+    algorithm, _, options = resolve(config.algorithm, exported_classes(algorithms, AbstractAlgorithm), "algorithm")
+    label = config.label or algorithm.label  # type: ignore[attr-defined]
+    named = {"dataset": dataset.__name__, "label": label, "task": "classification"}
+    return config.model_dump() | {"network": network, "algorithm": options} | named
 
 
-def _covers(resolved: Any, given: Any) -> bool:
-    if isinstance(given, dict) and isinstance(resolved, dict):
-        return all(_covers(resolved.get(k), v) for k, v in given.items())
-    if isinstance(given, str) and isinstance(resolved, str):
-        return given.lower().replace("_", "") == resolved.lower().replace("_", "")
-    if isinstance(given, str) and isinstance(resolved, dict):
-        return _covers(resolved.get("name"), given)
-    return given is None or list(np.atleast_1d(given)) == list(np.atleast_1d(resolved))
+def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Say whether two resolved configs lead to the same run; where the data came from makes no difference."""
+    plain = ({key: value for key, value in values.items() if key != "download"} for values in (one, other))
+    return len({json.dumps(values, sort_keys=True) for values in plain}) == 1
 
 
 def without_none(values: Any) -> Any:
@@ -239,6 +240,7 @@ class _Run:
     def go(self, resume: bool) -> Record:
         """Train from the start or from the checkpoint, then select and test."""
         state, done = self._resumed() if resume else (self.parts.state, 0)
+        write_text(self.folder / "config.toml", tomli_w.dumps(without_none(self.parts.resolved)))
         # The step gives its buffers away: the arrays of the parts must stay readable.
         state = jax.tree.map(lambda leaf: jnp.array(leaf) if eqx.is_array(leaf) else leaf, state)
         self.began = time.perf_counter() - self.record.seconds["total"]
@@ -362,7 +364,7 @@ class _Run:
             return self.parts.state, 0
         dynamic, static = eqx.partition(self.parts.state, eqx.is_array)
         tree, header = checkpoint.load(path, {"state": dynamic, "chosen": self.chosen})
-        if header["record"]["config"] != self.record.config:
+        if not _same(header["record"]["config"], self.record.config):
             raise ConfigError(f"{path} was made with another configuration (see config.toml beside it).")
         self.chosen, self.best = tree["chosen"], tuple(header["best"])
         self.record = Record(**(header["record"] | {"status": "running", "message": None}))

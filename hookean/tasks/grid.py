@@ -11,7 +11,7 @@ from .contract import AbstractTask
 
 def seeds(task: type[AbstractTask], values: dict[str, Any], number: int) -> list[AbstractTask]:
     """Return one config per seed, counted from the seed that `values` name (default 0)."""
-    first = int(values.get("seed", 0))
+    first = configure(task, values).seed
     return [configure(task, values | {"seed": first + i}) for i in range(number)]
 
 
