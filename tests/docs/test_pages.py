@@ -75,7 +75,7 @@ def test_pages_have_examples():
 
 @pytest.mark.slow
 def test_readme_reaches_what_it_says(tmp_path):
-    """The README's Python runs; the last line that it prints is the test accuracy, and the comment beside it says which."""
+    """The README's Python runs, and the test accuracy that it prints last is the one in the comment beside it."""
     page = ROOT / "README.md"
     said = float(re.search(r"# about (0\.\d+)", page.read_text(encoding="utf-8"))[1])
     printed = execute([*PYTHON, str(Path(__file__).with_name("blocks.py")), str(page)], ROOT, tmp_path)

@@ -1,0 +1,51 @@
+"""Double precision, shapes enforced at run time, and the keys and example networks that the oracles share."""
+
+import os
+
+# The programs are small and run once, so that compiling is what costs: optimise less.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true")
+
+import jax
+import jaxtyping
+import pytest
+
+jax.config.update("jax_enable_x64", True)
+# Shape annotations are checked by beartype in every module of the package, so this stands before its first import.
+jaxtyping.install_import_hook("hookean", "beartype.beartype")
+
+import examples  # noqa: E402
+
+# Per-channel biases and precisions are vectors that broadcast over an image, so rank promotion is an error only in
+# the tests below, whose names say that no image takes part.
+_IMAGES = ("conv", "vgg", "channel", "image")
+_ORACLES = ("closed_form", "finite_difference", "equivalence", "invariance", "faults")
+
+
+@pytest.fixture(autouse=True)
+def strict_ranks(request):
+    """No array silently gains an axis, except where images meet per-channel vectors."""
+    oracle = request.path.parent.name in _ORACLES
+    promoted = "raise" if oracle and not any(word in request.node.name for word in _IMAGES) else "allow"
+    with jax.numpy_rank_promotion(promoted):
+        yield
+
+
+@pytest.fixture
+def key():
+    return jax.random.key(20)
+
+
+@pytest.fixture
+def keys(key):
+    """Return a function that gives the n-th key of this test."""
+    return lambda n: jax.random.fold_in(key, n)
+
+
+@pytest.fixture
+def mlp():
+    return examples.build("mlp")
+
+
+@pytest.fixture
+def chain():
+    return examples.build("chain")

@@ -1,0 +1,217 @@
+"""What every registered algorithm must keep, discovered from what the room exports."""
+
+import dataclasses
+import inspect
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from oracles import flat, forward, signal
+
+import hookean.algorithms as algorithms
+from hookean.algorithms.contract import AbstractAlgorithm, Info, TrainState
+from hookean.algorithms.nudging import Nudge
+from hookean.core.builders import mlp
+from hookean.core.coordinates import ErrorCoordinates
+from hookean.core.initialise import Zero
+from hookean.core.parameters import split
+from hookean.inference import Gradient
+from hookean.registry import exported_classes, find
+
+ALGORITHMS = exported_classes(algorithms, AbstractAlgorithm)
+each = pytest.mark.parametrize("name", ALGORITHMS)
+
+
+def jitted(algorithm):
+    return eqx.filter_jit(algorithm.step)
+
+
+@pytest.fixture
+def problem(keys):
+    """A small task: one of three classes by the sign and size of a direction."""
+    network = mlp(4, 3, hidden=(8, 7, 6), activation=jnp.tanh, key=keys(0))
+    x = jax.random.normal(keys(1), (24, 4))
+    label = jnp.digitize(x @ jnp.array([1.0, -1.0, 0.5, 0.0]), jnp.array([-0.7, 0.7]))
+    return network, {"x": x, "y": jax.nn.one_hot(label, 3, dtype=float)}
+
+
+def test_seven_algorithms_are_registered():
+    assert set(ALGORITHMS) >= {"BP", "PC", "IPC", "PN", "NN", "CN", "ZIL"}
+    assert find("ipc", ALGORITHMS, "algorithm") is algorithms.IPC
+
+
+@each
+def test_two_calls_trace_once(name, problem, keys):
+    network, batch = problem
+    algorithm = ALGORITHMS[name]()
+    traced = []
+
+    @eqx.filter_jit
+    def step(state, batch, key):
+        traced.append(name)
+        return algorithm.step(state, batch, key=key)
+
+    state, info = step(algorithm.init(network, key=keys(2)), batch, keys(3))
+    later, _ = step(state, {n: v[::-1] for n, v in batch.items()}, keys(4))
+    assert traced == [name]
+    assert int(later.updates) == 2 * algorithm.updates_per_batch()
+    assert isinstance(info, Info)
+
+
+@each
+def test_state_keeps_its_structure_and_dtypes(name, problem, keys):
+    network, batch = problem
+    algorithm = ALGORITHMS[name]()
+    before = algorithm.init(network, key=keys(2))
+    after, info = jitted(algorithm)(before, batch, key=keys(3))
+    assert isinstance(after, TrainState)
+    old, new = (eqx.filter(s, eqx.is_array) for s in (before, after))
+    assert jax.tree.structure(old) == jax.tree.structure(new)
+    assert [(a.shape, a.dtype) for a in jax.tree.leaves(old)] == [(a.shape, a.dtype) for a in jax.tree.leaves(new)]
+    assert set(info.energies) == set(network.term_names)
+    assert info.outputs.shape == (24, 3)
+    assert float(info.diverged) == 0.0
+    np.testing.assert_allclose(info.outputs, forward(network, {"x": batch["x"]})["y"], atol=1e-14)
+
+
+@each
+def test_state_holds_every_buffer_once(name, problem, keys):
+    """A compiled step may be given the state's own memory, in which a buffer may then stand only once."""
+    state = ALGORITHMS[name]().init(problem[0], key=keys(2))
+    arrays = [leaf for leaf in jax.tree.leaves(state) if eqx.is_array(leaf)]
+    assert len({id(a) for a in arrays}) == len(arrays)
+
+
+@each
+def test_loss_decreases_over_fifty_steps(name, problem, keys):
+    network, batch = problem
+    fields = ALGORITHMS[name].__dataclass_fields__
+    rate = 0.003 if name == "IPC" else 0.02
+    algorithm = ALGORITHMS[name](
+        **({"solver": Gradient(0.2)} if "solver" in fields else {}), optimiser=optax.adam(rate)
+    )
+
+    def loss(network):
+        return float(jnp.mean((forward(network, {"x": batch["x"]})["y"] - batch["y"]) ** 2))
+
+    @eqx.filter_jit
+    def train(state):
+        arrays, static = eqx.partition(state, eqx.is_array)
+
+        def body(arrays, key):
+            state, _ = algorithm.step(eqx.combine(arrays, static), batch, key=key)
+            return eqx.filter(state, eqx.is_array), None
+
+        arrays, _ = jax.lax.scan(body, arrays, jax.random.split(keys(5), 50))
+        return eqx.combine(arrays, static)
+
+    state = train(algorithm.init(network, key=keys(2)))
+    assert loss(state.network) < 0.6 * loss(network)
+
+
+@each
+def test_every_trained_leaf_receives_gradient(name, problem):
+    import examples
+
+    network, batch = problem
+    gradient = signal(ALGORITHMS[name](), examples.Example(network, {"train": batch})).gradient
+    trained = split(network)[0]
+    assert jax.tree.structure(gradient) == jax.tree.structure(trained)
+    for leaf, weight in zip(jax.tree.leaves(gradient), jax.tree.leaves(trained), strict=True):
+        assert leaf.shape == weight.shape
+        assert np.all(np.isfinite(leaf))
+        assert np.abs(leaf).max() > 0
+
+
+@each
+def test_signal_changes_nothing_and_gradients_point_uphill(name, problem):
+    """A step against the gradient lowers the loss of the forward pass, to first order."""
+    import examples
+
+    network, batch = problem
+    found = signal(ALGORITHMS[name](), examples.Example(network, {"train": batch}))
+    exact = signal(algorithms.BP(), examples.Example(network, {"train": batch})).gradient
+    a, b = flat(found.gradient), flat(exact)
+    assert a @ b / np.linalg.norm(a) / np.linalg.norm(b) > 0.3
+    assert set(found.energies) == set(network.term_names)
+
+
+@each
+def test_prediction_has_the_shape_of_the_output_and_ignores_its_clamp(name, problem):
+    network, batch = problem
+    algorithm = ALGORITHMS[name]()
+    found = eqx.filter_jit(algorithm.predict)(network, batch)
+    assert found.shape == (24, 3)
+    np.testing.assert_array_equal(found, eqx.filter_jit(algorithm.predict)(network, {"x": batch["x"]}))
+
+
+@each
+def test_class_says_what_it_is(name):
+    kind = ALGORITHMS[name]
+    text = inspect.getdoc(kind)
+    summary = text.split("\n")[0]
+    assert summary.endswith(".")
+    assert not {"Arguments:", "Source:", "Cost:"} - set(text.split())
+    for fact in (kind.label, kind.reference, kind.cost):
+        assert fact.strip()
+    assert any(character.isdigit() for character in kind.reference), "a reference has a year"
+    arguments = text.split("Arguments:")[1].split("Cost:")[0]
+    missing = [field.name for field in dataclasses.fields(kind) if f"{field.name}:" not in arguments]
+    assert not missing, "fields without a line under Arguments"
+
+
+def test_labels_are_unique():
+    assert len({kind.label for kind in ALGORITHMS.values()}) == len(ALGORITHMS)
+
+
+# What a field of that name is changed to. A field that is not here changes by its type: see `other`.
+OTHER = {
+    "solver": Gradient(0.21),
+    "steps": 3,
+    "initial": Zero(),
+    "coordinates": ErrorCoordinates(),
+    "nudge": Nudge(0.3),
+    "optimiser": optax.sgd(0.1),
+    "signs": {"": "-+"},
+}
+SETTINGS = [(name, field.name) for name, kind in ALGORITHMS.items() for field in dataclasses.fields(kind)]
+
+
+def other(name, value):
+    if name in OTHER:
+        return OTHER[name][value] if isinstance(OTHER[name], dict) else OTHER[name]
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int | float):
+        return value + 1
+    raise AssertionError(f"say in OTHER what '{name}' may be changed to")
+
+
+@pytest.mark.parametrize(("name", "field"), SETTINGS)
+def test_every_setting_changes_what_is_learned(name, field, problem, keys):
+    """A setting that changes nothing is a defect. One sign may agree by chance, so several epochs are run."""
+    network, batch = problem
+    algorithm = ALGORITHMS[name]()
+    changed = dataclasses.replace(algorithm, **{field: other(field, getattr(algorithm, field))})
+    ends = []
+    for each_algorithm in (algorithm, changed):
+        step = jitted(each_algorithm)
+        state = each_algorithm.init(network, key=keys(2))
+        for epoch in range(4):
+            state = eqx.tree_at(lambda s: s.epoch, state, jnp.asarray(epoch, jnp.int32))
+            state, _ = step(state, batch, key=keys(3))
+        ends.append(flat(split(state.network)[0]))
+    assert np.abs(ends[0] - ends[1]).max() > 1e-6
+
+
+def test_ramp_changes_later_epochs(problem, keys):
+    import examples
+
+    example = examples.Example(problem[0], {"train": problem[1]})
+    flat_, ramped = algorithms.PN(Nudge(0.4)), algorithms.PN(Nudge(0.4, 0.2))
+    np.testing.assert_array_equal(flat(signal(flat_, example).gradient), flat(signal(ramped, example).gradient))
+    a, b = (flat(signal(algorithm, example, epoch=2).gradient) for algorithm in (flat_, ramped))
+    assert np.abs(a - b).max() > 1e-6

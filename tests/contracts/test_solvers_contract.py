@@ -1,0 +1,145 @@
+"""What every registered solver, builder and switch of the relaxation must keep, and energies at extreme inputs."""
+
+import inspect
+
+import diffrax
+import examples
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from oracles import flat, relaxed
+
+import hookean.core.builders as builders
+import hookean.inference as inference
+from hookean.core.activation import ACTIVATIONS
+from hookean.core.density import DENSITIES
+from hookean.core.network import Network
+from hookean.core.parameters import count_parameters
+from hookean.core.term import Prediction
+from hookean.inference import Flow, Gradient, Optax
+from hookean.inference.flow import METHODS
+from hookean.inference.solver import AbstractSolver
+from hookean.registry import exported_classes, exported_functions, nearest
+
+SOLVERS = exported_classes(inference, AbstractSolver)
+MADE = {"Gradient": Gradient(), "Optax": Optax(optax.adam(0.05)), "Flow": Flow()}
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_solver_says_what_it_is(name):
+    text = inspect.getdoc(SOLVERS[name])
+    assert text.split("\n")[0].endswith(".")
+    assert not {"Arguments:", "Cost:"} - set(text.split())
+    for fact in ("rests", "terminates", "stochastic"):
+        assert isinstance(getattr(MADE[name], fact), bool)
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_solver_moves_every_free_node_and_keeps_shapes(name, mlp):
+    end = relaxed(mlp.network, mlp.train, solver=MADE[name], steps=8)
+    begin = relaxed(mlp.network, mlp.train, solver=MADE[name], steps=0)
+    assert {n: v.shape[1:] for n, v in end.states.items()} == mlp.network.shapes
+    for node in ("h1", "h2", "h3"):
+        assert float(jnp.abs(end.states[node] - begin.states[node]).max()) > 1e-8
+
+
+CHANGES = {
+    "rate": (Gradient(0.05), Gradient(0.06)),
+    "momentum": (Gradient(0.05), Gradient(0.05, 0.5)),
+    "nesterov": (Gradient(0.05, 0.5), Gradient(0.05, 0.5, True)),
+    "rule": (Optax(optax.sgd(0.05)), Optax(optax.adam(0.05))),
+    "duration": (Flow(2.0), Flow(3.0)),
+    "dt": (Flow(2.0), Flow(2.0, dt=0.2)),
+    "method": (Flow(2.0), Flow(2.0, method=diffrax.Euler())),
+    "tolerance": (Flow(2.0), Flow(2.0, tolerance=1e-4)),
+    "tau": (Flow(2.0), Flow(2.0, tau={"h2": 3.0})),
+}
+
+
+def test_every_solver_setting_is_tried():
+    fields = {f for kind in SOLVERS.values() for f in kind.__dataclass_fields__ if f != "rests"}
+    assert fields == set(CHANGES)
+
+
+@pytest.mark.parametrize("setting", CHANGES)
+def test_every_solver_setting_changes_the_states(setting, mlp):
+    a, b = (relaxed(mlp.network, mlp.train, solver=solver, steps=40).states for solver in CHANGES[setting])
+    assert np.abs(flat(a) - flat(b)).max() > 1e-9
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_named_method_integrates(method, mlp):
+    """Against a fine explicit solution: each is at least of first order."""
+    fine = relaxed(mlp.network, mlp.train, solver=Flow(1.0, 0.01, diffrax.Dopri5()), steps=200)
+    end = relaxed(mlp.network, mlp.train, solver=Flow(1.0, 0.1, METHODS[method]()), steps=20)
+    assert end.steps.tolist() == [10] * 3
+    np.testing.assert_allclose(flat(end.states), flat(fine.states), atol=0.05)
+    assert np.abs(flat(end.states) - flat(fine.states)).max() < 1e-3 or "euler" in method
+
+
+def test_tolerance_of_the_relaxation_changes_the_number_of_steps(mlp):
+    loose, tight = (
+        relaxed(mlp.network, mlp.train, solver=Gradient(0.2), steps=400, tolerance=t).steps for t in (0.1, 0.001)
+    )
+    assert np.all(loose < tight)
+
+
+@pytest.mark.parametrize("size", [200.0, -200.0])
+@pytest.mark.parametrize("density", DENSITIES)
+def test_extreme_logits_have_finite_energies_and_gradients(density, size):
+    made = DENSITIES[density]()
+    state = jnp.array([1.0, 0.0, 0.0])
+    for logits in (jnp.array([size, 0.0, -size]), jnp.full(3, size)):
+        energy, slope = jax.value_and_grad(made.energy, argnums=1)(state, logits)
+        assert bool(jnp.all(jnp.isfinite(jnp.append(slope, energy))))
+        assert bool(jnp.all(jnp.isfinite(made.mean(logits))))
+    if density != "gaussian":
+        wrong = made.energy(state, jnp.array([-200.0, 0.0, -300.0]))
+        assert 199.0 < float(wrong) < 202.0
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_every_activation_is_elementwise_and_finite(name):
+    values = jnp.array([-50.0, -1.0, 0.3, 2.0, 50.0])
+    out = ACTIVATIONS[name](values)
+    assert out.shape == values.shape
+    np.testing.assert_allclose(out, jnp.stack([ACTIVATIONS[name](v) for v in values]), atol=1e-12)
+    assert bool(jnp.all(jnp.isfinite(out)))
+    slopes = jax.vmap(jax.grad(ACTIVATIONS[name]))(values)
+    assert bool(jnp.all(jnp.isfinite(slopes)))
+
+
+@pytest.mark.parametrize("name", exported_functions(builders))
+def test_builder_makes_a_network_that_runs(name, key):
+    build = exported_functions(builders)[name]
+    assert "Source:" in inspect.getdoc(build)
+    given = {"decoder": (3, 5)}.get(name, ((32, 32, 1), 4) if "vgg" in name else (6, 4))
+    small = {"width": 1 / 64} if "vgg" in name else {"hidden": (5, 4)}
+    network = build(*given, **small, key=key)
+    assert isinstance(network, Network)
+    assert count_parameters(network) == sum(v.size for v in jax.tree.leaves(network) if hasattr(v, "size"))
+    other = build(*given, **small, key=jax.random.fold_in(key, 1))
+    assert np.abs(flat([w for w in jax.tree.leaves(network) if hasattr(w, "size")])
+                  - flat([w for w in jax.tree.leaves(other) if hasattr(w, "size")])).max() > 1e-3  # fmt: skip
+
+
+def test_any_callable_serves_as_a_prediction():
+    network = Network({"a": 2, "b": 2}, [Prediction("b", "a", jnp.cos)])
+    states = {"a": jnp.array([0.0, jnp.pi]), "b": jnp.array([2.0, 1.0])}
+    np.testing.assert_allclose(network.energy(states), 0.5 * (1 + 4), atol=1e-15)
+
+
+def test_energy_is_the_sum_of_its_terms_by_name():
+    example = examples.build("lateral")
+    states = {n: jnp.full(s, 0.4) for n, s in example.network.shapes.items()}
+    energies = example.network.energies(states)
+    assert list(energies) == ["h1", "h2", "h3", "y", "inhibition", "bond"]
+    np.testing.assert_allclose(example.network.energy(states), sum(energies.values()), atol=1e-14)
+    np.testing.assert_allclose(energies["bond"], example.network.terms["bond"](states), atol=0)
+
+
+def test_nearest_name_is_found_or_all_are_listed():
+    assert nearest("h_1", ["x", "h1", "y"]).startswith("Did you mean 'h1'?")
+    assert nearest("zzz", ["x", "h1"]) == "Known: h1, x."

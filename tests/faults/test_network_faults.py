@@ -1,0 +1,199 @@
+"""Static mistakes in a network raise before anything compiles, and the message names the remedy."""
+
+import re
+
+import examples
+import jax
+import jax.numpy as jnp
+import pytest
+
+from hookean.algorithms import BP, CN, IPC, NN, PC, PN, ZIL
+from hookean.algorithms.nudging import Nudge
+from hookean.core.builders import decoder, vgg5
+from hookean.core.coordinates import ErrorCoordinates
+from hookean.core.initialise import Normal
+from hookean.core.layers import Dense, identity
+from hookean.core.network import Network
+from hookean.core.precision import DiagonalPrecision, FullPrecision, ScalarPrecision
+from hookean.core.term import AbstractTerm, Coupling, Prediction
+from hookean.inference import Flow, Gradient
+from hookean.inference.relax import relax
+from hookean.registry import UnknownName, find
+
+
+def raises(message, kind=ValueError):
+    return pytest.raises(kind, match=re.escape(message))
+
+
+@pytest.fixture
+def layer(key):
+    return Dense(2, 3, identity, key=key)
+
+
+def test_unknown_node_in_a_term_names_the_nearest(layer):
+    with raises("term 'y' names the node 'hidden', which is unknown. Did you mean 'hidden1'? Known: hidden1, y."):
+        Network({"hidden1": 2, "y": 3}, [Prediction("y", "hidden", layer)])
+    with raises("term 'penalty' names the node 'Y', which is unknown. Did you mean 'y'?"):
+        Network({"y": 3}, {"penalty": Coupling("Y", jnp.sum)})
+
+
+def test_unknown_input_and_output_name_the_nearest(layer):
+    terms = [Prediction("label", "image", layer)]
+    with raises("input must be a node, got 'imagee'. Did you mean 'image'?"):
+        Network({"image": 2, "label": 3}, terms, input="imagee")
+    with raises("output must be a node, got 'zzz'. Known: image, label."):
+        Network({"image": 2, "label": 3}, terms, output="zzz")
+
+
+def test_prediction_of_another_shape(layer):
+    with raises("term 'y' predicts an array of shape (3,), but its target 'y' has shape (4,)."):
+        Network({"x": 2, "y": 4}, [Prediction("y", "x", layer)])
+
+
+def test_coupling_that_is_no_scalar():
+    class Wide(AbstractTerm):
+        nodes: tuple[str, ...] = ("x",)
+
+        def __call__(self, states):
+            return states["x"] ** 2
+
+    with raises("term 'c' must return a scalar energy, got shape (2,)."):
+        Network({"x": 2}, {"c": Wide()})
+
+
+def test_two_terms_on_one_target_need_names(layer):
+    terms = [Prediction("y", "x", layer), Prediction("y", "x", layer)]
+    with raises("two terms predict 'y': give the terms as a mapping name -> term so that each has a name."):
+        Network({"x": 2, "y": 3}, terms)
+    named = Network({"x": 2, "y": 3}, {"one": terms[0], "two": terms[1]})
+    assert named.term_names == ("one", "two")
+
+
+def test_forward_on_a_cycle():
+    network = examples.build("cycle").network
+    with raises(
+        "a forward pass needs a topological order, but these nodes lie on or behind a cycle: a, b, c, y. Clamp"
+    ):
+        network.forward({"x": jnp.zeros(3)})
+    assert set(network.forward({"x": jnp.zeros(3), "c": jnp.zeros(2)})) == {"x", "a", "b", "c", "y"}
+
+
+def test_error_coordinates_on_a_cycle():
+    cycle = examples.build("cycle")
+    with raises("error coordinates need a topological order, but these nodes lie on or behind a cycle: a, b, c"):
+        relax(
+            cycle.network,
+            cycle.train,
+            solver=Gradient(),
+            steps=1,
+            initial=cycle.initial,
+            coordinates=ErrorCoordinates(),
+        )
+
+
+def test_error_coordinates_with_a_partly_held_prediction(mlp):
+    clamps = {"x": mlp.train["x"], "y": examples.masked(mlp.train["y"], 9)}
+    with raises("error coordinates cannot hold a part of a predicted node: y. Use StateCoordinates()."):
+        relax(mlp.network, clamps, solver=Gradient(), steps=1, coordinates=ErrorCoordinates())
+
+
+def test_backpropagation_on_a_cycle(key):
+    with raises("BP needs a network without cycles, but a, b, c, y lie on or behind one. Use PC."):
+        BP().init(examples.build("cycle").network, key=key)
+
+
+@pytest.mark.parametrize("algorithm", [PN, NN, CN, ZIL])
+def test_algorithms_that_need_an_output(algorithm, key):
+    with raises("the network must name its output node: Network(..., output='name')."):
+        algorithm().init(examples.build("cycle").network, key=key)
+
+
+def test_clamps_on_unknown_nodes_and_of_wrong_shapes(mlp):
+    def run(**clamps):
+        return relax(mlp.network, clamps, solver=Gradient(), steps=1)
+
+    with raises("clamps name the node 'h9', which is unknown. Did you mean 'h"):
+        run(x=mlp.train["x"], h9=mlp.train["y"])
+    with raises("the clamp on 'y' must have shape (batch, 3), got (3, 4)."):
+        run(x=mlp.train["x"], y=jnp.zeros((3, 4)))
+    with raises("the clamp on 'x' must have shape (batch, 7), got (7,)."):
+        run(x=mlp.train["x"][0])
+    with raises("clamps must share one batch size, got {'x': 3, 'y': 2}."):
+        run(x=mlp.train["x"], y=mlp.train["y"][:2])
+    with raises("clamps must share one batch size, got no clamp."):
+        run()
+
+
+def test_a_start_that_draws_needs_a_key(mlp):
+    with raises("key must be given: the solver or the initialiser draws random numbers."):
+        relax(mlp.network, mlp.train, solver=Gradient(), steps=1, initial=Normal())
+
+
+@pytest.mark.parametrize("beta", [0.0, -0.5, 1.5, float("nan")])
+def test_bad_beta(beta):
+    with raises(f"beta must be in (0, 1], got {beta}; the algorithm chooses the sign."):
+        Nudge(beta)
+
+
+def test_bad_ramp():
+    with raises("ramp must not be negative, got -0.1."):
+        Nudge(0.5, -0.1)
+
+
+def test_bad_signs():
+    with raises("signs must be a string of '+' and '-', got '+-0'."):
+        CN(signs="+-0")
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, float("inf"), float("nan")])
+def test_bad_scalar_precision(value):
+    with raises(f"precision must be a positive finite number, got {value}."):
+        ScalarPrecision(value)
+
+
+@pytest.mark.parametrize(("value", "said"), [([1.0, -2.0], "-2.0"), ([0.0, 1.0], "0.0"), ([float("nan"), 1.0], "nan")])
+def test_bad_diagonal_precision(value, said):
+    with raises(f"every entry of a diagonal precision must be positive, got {said}."):
+        DiagonalPrecision(jnp.array(value))
+
+
+def test_bad_full_precision():
+    with raises("a full precision must be a symmetric square matrix, got shape (2, 2)."):
+        FullPrecision(jnp.array([[1.0, 0.5], [0.0, 1.0]]))
+    with raises("a full precision must be positive definite; its smallest eigenvalue is not positive."):
+        FullPrecision(jnp.array([[1.0, 2.0], [2.0, 1.0]]))
+
+
+def test_incremental_coding_refuses_what_it_cannot_interleave():
+    with raises("weights_from must be from 0 to steps - 1 = 3, got 4."):
+        IPC(steps=4, weights_from=4)
+    with raises("solver must take a fixed number of steps: weights move between them. Use Gradient()."):
+        IPC(Flow())
+
+
+def test_builders_refuse_sizes_that_do_not_fit(key):
+    with raises("a latent of (2, 2, 3) doubled 2 times must have the height and width of the data, got (6, 6, 1)."):
+        decoder((2, 2, 3), (6, 6, 1), hidden=(2,), key=key)
+    with raises("images of (8, 8, 1) are too small: nothing is left after block 4."):
+        vgg5((8, 8, 1), 4, width=1 / 64, key=key)
+    with raises("inputs must be (height, width, channels), got (32, 32)."):
+        vgg5((32, 32), 4, key=key)
+
+
+def test_unknown_name_is_one_sentence_with_the_nearest():
+    with raises("There is no algorithm called 'ipcc'. Did you mean 'IPC'? Known: IPC, PC.", UnknownName):
+        find("ipcc", {"IPC": IPC, "PC": PC}, "algorithm")
+
+
+def test_shapes_are_enforced_at_run_time(layer):
+    """The tests run with checked annotations: without them this call would broadcast."""
+    from hookean.core.density import Gaussian
+
+    with pytest.raises(Exception, match="energy"):
+        Gaussian().energy(jnp.zeros(3), jnp.zeros((2, 3)))
+
+
+def test_ranks_are_strict():
+    with pytest.raises(ValueError, match="rank_promotion"):
+        jnp.zeros(3) + jnp.zeros((2, 3))
+    assert jax.config.jax_enable_x64

@@ -1,0 +1,146 @@
+"""Values from presets and the command line: merging, overriding, naming what is wrong; and the rate schedule."""
+
+import math
+
+import jax.numpy as jnp
+import pytest
+
+from hookean.registry import UnknownName
+from hookean.tasks import Classification
+from hookean.tasks.build import ConfigError
+from hookean.tasks.classification import resolve_config
+from hookean.tasks.config import configure, merge, parse_overrides
+from hookean.tasks.grid import grid, seeds
+from hookean.tasks.optimiser import Optimiser, warmup_cosine
+
+
+@pytest.mark.parametrize(
+    ("base", "changes", "expected"),
+    [
+        ({"epochs": 3}, {"epochs": 5}, {"epochs": 5}),
+        ({"a": {"name": "x", "k": 1}}, {"a": {"j": 2}}, {"a": {"name": "x", "k": 1, "j": 2}}),
+        ({"a": {"name": "x", "k": 1}}, {"a": "y"}, {"a": {"name": "y"}}),
+        ({"a": {"name": "x", "k": 1}}, {"a": "X"}, {"a": {"name": "X", "k": 1}}),
+        ({"a": {"name": "x", "k": 1}}, {"a": {"name": "y", "j": 2}}, {"a": {"name": "y", "j": 2}}),
+        ({"a": "x"}, {"a": {"k": 1}}, {"a": {"name": "x", "k": 1}}),
+        ({"a": {"b": {"c": 1, "d": 2}}}, {"a": {"b": {"d": 3}}}, {"a": {"b": {"c": 1, "d": 3}}}),
+    ],
+)
+def test_merge(base, changes, expected):
+    before = repr(base)
+    assert merge(base, changes) == expected
+    assert repr(base) == before
+
+
+def test_overrides():
+    pairs = ["algorithm.solver.rate=0.3", "network.hidden=[4, 3]", "label=my run", "download=true", "dataset=mnist"]
+    assert parse_overrides(pairs) == {
+        "algorithm": {"solver": {"rate": 0.3}},
+        "network": {"hidden": [4, 3]},
+        "label": "my run",
+        "download": True,
+        "dataset": "mnist",
+    }
+    assert parse_overrides(["algorithm=BP", "algorithm.scale=2"]) == {"algorithm": {"name": "BP", "scale": 2}}
+    assert parse_overrides(["label=a=b"]) == {"label": "a=b"}
+
+
+@pytest.mark.parametrize("pair", ["epochs", "=3", " =3"])
+def test_malformed_overrides(pair):
+    with pytest.raises(ConfigError, match="--set takes key=value, got"):
+        parse_overrides([pair])
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"epoch": 3}, "'epoch' is not an option of classification. Did you mean 'epochs'"),
+        ({"optimiser": {"rates": 3}}, "'optimiser.rates' is not an option .* Did you mean 'optimiser.rate'"),
+        ({"epochs": "many"}, "^epochs: .* got 'many'"),
+        ({"epochs": -1}, "^epochs: .*greater than or equal to 0, got -1"),
+        ({"batch_size": 0}, "^batch_size: .* got 0"),
+        ({"seed": "abc"}, "^seed: .* got 'abc'"),
+        ({"selection": "worst"}, "^selection: .*'best' or 'last', got 'worst'"),
+        ({"algorithm": 5}, "^algorithm: .* got 5"),
+        ({"optimiser": {"name": "sgd", "weight_decay": 0.1}}, "weight_decay belongs to adamw"),
+        ({"optimiser": {"momentum": 0.9}}, "momentum belongs to sgd"),
+    ],
+)
+def test_wrong_values_are_named(values, message):
+    with pytest.raises(ConfigError, match=message):
+        configure(Classification, values)
+    with pytest.raises(ConfigError, match=message):
+        seeds(Classification, values, 2)
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "message"),
+    [
+        ({"dataset": "digit"}, UnknownName, "no data set called 'digit'. Did you mean 'Digits'"),
+        ({"network": "mpl"}, UnknownName, "no network called 'mpl'. Did you mean 'mlp'"),
+        ({"network": "decoder"}, ConfigError, "decoder takes no inputs"),
+        ({"algorithm": "PCC"}, UnknownName, "no algorithm called 'PCC'. Did you mean 'PC'"),
+        ({"algorithm": {"stepps": 3}}, ConfigError, "PC has no option 'stepps'. Did you mean 'steps'"),
+        ({"algorithm": {"optimiser": 3}}, ConfigError, "PC has no option 'optimiser'"),
+        ({"algorithm": {"steps": 2.5}}, ConfigError, "algorithm.steps .*got 2.5"),
+        ({"algorithm": {"solver": 5}}, ConfigError, "algorithm.solver must be a name or a section .*got 5"),
+        (
+            {"algorithm": {"solver": {"rat": 0.1}}},
+            ConfigError,
+            "solver Gradient has no option 'rat'. Did you mean 'rate'",
+        ),
+        ({"algorithm": {"solver": "Grad"}}, UnknownName, "no solver called 'Grad'"),
+        ({"network": {"activation": "gellu"}}, UnknownName, "no activation called 'gellu'. Did you mean 'gelu'"),
+        ({"network": {"output": "gausian"}}, UnknownName, "no density called 'gausian'. Did you mean 'gaussian'"),
+        ({"network": {"hidden": "wide"}}, ConfigError, "network.hidden .*got 'wide'"),
+    ],
+)
+def test_names_and_options_are_checked_without_data(values, kind, message):
+    with pytest.raises(kind, match=message):
+        resolve_config(configure(Classification, values))
+
+
+def test_every_default_is_written_out_and_names_are_plain():
+    resolved = resolve_config(
+        configure(Classification, {"dataset": "two-moons", "network": {"activation": "GELU"}, "algorithm": "ipc"})
+    )
+    assert resolved["dataset"] == "TwoMoons"
+    assert resolved["label"] == "iPC"
+    assert resolved["network"]["activation"] == "gelu"
+    assert resolved["algorithm"]["name"] == "IPC"
+    assert resolved["algorithm"]["steps"] == 8
+    assert resolved["algorithm"]["solver"]["rate"] == 0.05
+    assert resolve_config(configure(Classification, {"algorithm": "ipc", "network": {"hidden": [4]}})) != resolved
+
+
+def test_grid_is_every_combination_with_every_seed():
+    axes = {"dataset": ["iris", "digits"], "algorithm": ["PC", "BP"]}
+    configs = grid(Classification, {"epochs": 1, "seed": 4}, axes, 3)
+    seen = [(c.dataset, c.algorithm["name"], c.seed) for c in configs]
+    assert len(set(seen)) == 12
+    assert {seed for _, _, seed in seen} == {4, 5, 6}
+    assert len({c.cell() for c in configs}) == 12
+
+
+def test_warmup_cosine_by_hand():
+    rate, updates = 0.02, 200
+    schedule = warmup_cosine(rate, updates)
+    assert float(schedule(0)) == pytest.approx(rate)
+    assert float(schedule(10)) == pytest.approx(1.05 * rate)
+    assert float(schedule(20)) == pytest.approx(1.1 * rate)
+    # From update 20 a half cosine over 180 updates down to a tenth of the rate.
+    for update in (65, 110, 170, 200):
+        share = 0.5 * (1 + math.cos(math.pi * (update - 20) / 180))
+        assert float(schedule(update)) == pytest.approx(0.1 * rate + share * rate, rel=1e-5)
+    assert float(schedule(200)) == pytest.approx(0.1 * rate)
+
+
+@pytest.mark.parametrize("name", ["adamw", "adam", "sgd"])
+def test_a_rule_uses_its_rate(name):
+    weights = {"w": jnp.array([1.0, -2.0])}
+    gradient = {"w": jnp.array([0.5, 0.25])}
+    rule = Optimiser(name=name, rate=0.01, schedule="constant").build(updates=10)
+    step = rule.update(gradient, rule.init(weights), weights)[0]["w"]
+    # The first step of Adam is the rate in every direction, that of gradient descent the rate times the gradient.
+    expected = -0.01 * (gradient["w"] if name == "sgd" else jnp.ones(2))
+    assert jnp.allclose(step, expected, rtol=1e-4)

@@ -1,0 +1,84 @@
+"""Every preset is read, is valid, and builds the network and the algorithm that its name says."""
+
+import collections
+import math
+
+import equinox as eqx
+import jax
+import pytest
+
+from hookean import algorithms
+from hookean.algorithms.contract import AbstractAlgorithm
+from hookean.cli import _presets, _task
+from hookean.core import builders
+from hookean.registry import exported_classes, exported_functions
+from hookean.tasks.build import construct
+from hookean.tasks.classification import resolve_config
+from hookean.tasks.config import configure, read_preset
+
+PRESETS = _presets()
+#: Shape of a sample after the transform, and the number of classes.
+SHAPES = {
+    "MNIST": ((28, 28, 1), 10),
+    "FashionMNIST": ((28, 28, 1), 10),
+    "CIFAR10": ((32, 32, 3), 10),
+    "CIFAR100": ((32, 32, 3), 100),
+    "TinyImageNet": ((56, 56, 3), 200),
+}
+#: label of the benchmark's tables -> (algorithm, density of the output).
+RULES = {
+    "PC-SE": ("PC", "Gaussian"),
+    "PC-CE": ("PC", "Categorical"),
+    "PC-PN": ("PN", "Gaussian"),
+    "PC-NN": ("NN", "Gaussian"),
+    "PC-CN": ("CN", "Gaussian"),
+    "iPC": ("IPC", "Gaussian"),
+    "BP-SE": ("BP", "Gaussian"),
+    "BP-CE": ("BP", "Categorical"),
+}
+#: Published numbers of parameters with ten classes.
+PARAMETERS = {"mlp": 134_794, "vgg5": 3_859_210, "vgg7": 4_581_514}
+TABLES = {
+    "mlp": ("MNIST", "FashionMNIST"),
+    "vgg5": ("CIFAR10", "CIFAR100", "TinyImageNet"),
+    "vgg7": ("CIFAR100", "TinyImageNet"),
+}
+
+
+def resolved(name):
+    task, values = _task(name, {})
+    return resolve_config(configure(task, values))
+
+
+def test_every_row_of_the_tables_has_a_preset():
+    rows = {(network, data, label) for network, sets in TABLES.items() for data in sets for label in RULES}
+    rows |= {("vgg7", "CIFAR10", "PC-SE"), ("vgg7", "CIFAR10", "BP-SE")}
+    found = collections.Counter((c["network"]["name"], c["dataset"], c["label"]) for c in map(resolved, PRESETS))
+    assert found == collections.Counter(rows)
+    assert len(PRESETS) == 58
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_preset_builds(name):
+    config = resolved(name)
+    algorithm, density = RULES[config["label"]]
+    assert config["algorithm"]["name"] == algorithm
+    assert config["network"]["output"]["name"] == density
+    assert config["network"]["name"] in name.split("-")
+    assert config["dataset"].lower() in name.replace("-", "")
+    assert read_preset(PRESETS[name])["about"].strip()
+    shape, classes = SHAPES[config["dataset"]]
+    key = jax.random.key(0)
+    values = _task(name, {})[1]
+    # Shapes alone: millions of random weights would take minutes over all presets.
+    network = eqx.filter_eval_shape(
+        lambda: construct(
+            values["network"], exported_functions(builders), "network", inputs=shape, outputs=classes, key=key
+        )[0]
+    )
+    if classes == 10:
+        leaves = [leaf for leaf in jax.tree.leaves(network) if isinstance(leaf, jax.ShapeDtypeStruct)]
+        assert sum(math.prod(leaf.shape) for leaf in leaves) == PARAMETERS[config["network"]["name"]]
+    rule, _ = construct(values["algorithm"], exported_classes(algorithms, AbstractAlgorithm), "algorithm")
+    rule.check(network)
+    assert rule.updates_per_batch() == (config["algorithm"]["steps"] if algorithm == "IPC" else 1)
