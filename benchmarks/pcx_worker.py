@@ -1,10 +1,16 @@
-"""PCX's training step as its authors write it: everything in one jitted function, T written out."""
+"""PCX's training step as its authors write it: everything in one jitted function, T written out.
+
+    python pcx_worker.py --spec spec.json
+    python pcx_worker.py mlp512
+
+It departs from the authors' scripts in one line, to PCX's advantage: the states are cleared at the end of a step. Kept,
+they change the structure of the model after the first step and everything is compiled a second time.
+"""
 
 import itertools
 import sys
 import time
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +19,17 @@ import pcx.functional as pxf
 import pcx.nn as pxnn
 import pcx.predictive_coding as pxc
 import pcx.utils as pxu
-from protocol import CASES, STATE_MOMENTUM, STATE_RATE, WEIGHT_DECAY, WEIGHT_RATE, Case, arrays, serve
+from protocol import (
+    CASES,
+    STATE_MOMENTUM,
+    STATE_RATE,
+    WEIGHT_DECAY,
+    WEIGHT_RATE,
+    Case,
+    read_spec,
+    serve,
+    versions,
+)
 
 
 class Model(pxc.EnergyModule):
@@ -91,10 +107,13 @@ def gradient_on_batch(steps, x, y, *, model, optim_h):
 
 
 def main() -> None:
-    case = CASES[sys.argv[1]]
-    if "--gradient" in sys.argv:
+    spec = read_spec(sys.argv[1:])
+    if spec.rule != "PC":
+        raise SystemExit(f"PCX's worker knows the rule PC, not {spec.rule}.")
+    case = CASES[spec.case]
+    if spec.precise:
         jax.config.update("jax_enable_x64", True)
-    given = arrays(case, precise="--gradient" in sys.argv)
+    given = spec.load()
     model = Model(case)
     for index, layer in enumerate(model.layers):
         layer.nn.weight.set(jnp.asarray(given[f"{index}.weight"]))
@@ -102,28 +121,28 @@ def main() -> None:
     x, y = jnp.asarray(given["x"]), jnp.asarray(given["y"])
     optim_h = pxu.Optim(lambda: optax.sgd(STATE_RATE, momentum=STATE_MOMENTUM))
     optim_w = pxu.Optim(lambda: optax.adamw(WEIGHT_RATE, weight_decay=WEIGHT_DECAY), pxu.M(pxnn.LayerParam)(model))
-    gradients = gradient_on_batch(case.steps, x, y, model=model, optim_h=optim_h) if "--gradient" in sys.argv else None
+    # Taken before the first step changes the weights, and only where asked for: it is compiled on its own.
+    first = gradient_on_batch(case.steps, x, y, model=model, optim_h=optim_h) if spec.precise else None
 
     def gradient():
+        if first is None:
+            raise SystemExit("the gradient is kept only where the spec says precise.")
         return {
             f"{i}.{part}": np.asarray(value).reshape(given[f"{i}.{part}"].shape)
-            for i, pair in enumerate(gradients or ())
+            for i, pair in enumerate(first)
             for part, value in zip(("weight", "bias"), pair, strict=True)
         }
 
     def step():
         train_on_batch(case.steps, x, y, model=model, optim_w=optim_w, optim_h=optim_h)
-        return model.layers[0].nn.weight.get()
+        return [(layer.nn.weight.get(), layer.nn.bias.get()) for layer in model.layers]
 
-    began = time.perf_counter()
-    jax.block_until_ready(step())
-    jax.block_until_ready(step())  # the structure of the state changes after the first call, which compiles again
-    facts = {
-        "library": "pcx",
-        "jax": jax.__version__,
-        "equinox": eqx.__version__,
-        "compile_seconds": time.perf_counter() - began,
-    }
+    facts = {"library": "pcx", **versions("pcx", "jax", "jaxlib", "equinox", "optax", "numpy")}
+    if not spec.precise:
+        began = time.perf_counter()
+        jax.block_until_ready(step())
+        facts["compile_seconds"] = time.perf_counter() - began
+        jax.block_until_ready(step())
     serve(step, gradient, facts, jax.block_until_ready)
 
 

@@ -267,10 +267,17 @@ def _close(records: list[Any], out: Path) -> None:
 
 def _prepare() -> None:
     """Keep compiled programs between runs, and end a terminated run as an interrupted one, with its record written."""
+    import jax
+
     from .data.layout import cache_folder
 
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_folder() / "compiled"))
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+    # JAX reads the environment when it is imported, which has happened by now: what is set there already stays.
+    for option, value in (
+        ("jax_compilation_cache_dir", str(cache_folder() / "compiled")),
+        ("jax_persistent_cache_min_compile_time_secs", 0.1),
+    ):
+        if option.upper() not in os.environ:
+            jax.config.update(option, value)
 
     def stop(number: int, frame: Any) -> None:
         raise KeyboardInterrupt

@@ -1,7 +1,7 @@
 """`PredictiveCodingClassifier`: the registered algorithms behind the conventions of scikit-learn."""
 
 import operator
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping
 from numbers import Integral, Real
 from typing import Any
 
@@ -80,23 +80,24 @@ class PredictiveCodingClassifier(ClassifierMixin, BaseEstimator):
         n_features_in_, feature_names_in_: what `fit` was given.
     """
 
+    # Of any type, for a constructor of scikit-learn checks nothing: `fit` does.
     def __init__(
         self,
-        hidden_layer_sizes: Sequence[int] = (64, 64),
+        hidden_layer_sizes: Any = (64, 64),
         *,
-        activation: str = "gelu",
-        output: str = "categorical",
-        algorithm: str = "PC",
-        algorithm_options: Mapping[str, Any] | None = None,
-        learning_rate: float = 1e-3,
-        weight_decay: float = 1e-4,
-        batch_size: int = 32,
-        max_epochs: int = 100,
-        early_stopping: bool = False,
-        validation_fraction: float = 0.1,
-        n_iter_no_change: int = 10,
-        random_state: int | np.random.RandomState | None = None,
-        verbose: bool = False,
+        activation: Any = "gelu",
+        output: Any = "categorical",
+        algorithm: Any = "PC",
+        algorithm_options: Any = None,
+        learning_rate: Any = 1e-3,
+        weight_decay: Any = 1e-4,
+        batch_size: Any = 32,
+        max_epochs: Any = 100,
+        early_stopping: Any = False,
+        validation_fraction: Any = 0.1,
+        n_iter_no_change: Any = 10,
+        random_state: Any = None,
+        verbose: Any = False,
     ):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -147,7 +148,7 @@ class PredictiveCodingClassifier(ClassifierMixin, BaseEstimator):
         return probabilities / probabilities.sum(axis=1, keepdims=True)
 
     def predict_log_proba(self, X: Any) -> Float[np.ndarray, "n classes"]:
-        r"""Return the logarithms of the probabilities, $\log p(c\,|\,x)$ with $p(c\,|\,x) \propto \exp(-E(e_c, \hat y))$.
+        r"""Return $\log p(c\,|\,x)$ for each sample of X [n, features], $p(c\,|\,x) \propto \exp(-E(e_c, \hat y))$.
 
         $E$ is the energy of the output with the one-hot label $e_c$: the softmax of the logits for a categorical
         output, and that of the outputs for a Gaussian one.
@@ -162,14 +163,19 @@ class PredictiveCodingClassifier(ClassifierMixin, BaseEstimator):
         whole = not isinstance(sizes, str) and np.iterable(sizes) and all(isinstance(n, Integral) for n in sizes)
         if not whole or any(n < 1 for n in sizes):
             raise ValueError(f"hidden_layer_sizes must hold positive integers, as in (64, 64); got {sizes!r}.")
+        for name in ("activation", "output", "algorithm"):
+            if not isinstance(getattr(self, name), str):
+                raise ValueError(f"{name} must be a name, got {getattr(self, name)!r}.")
         for name in ("batch_size", "max_epochs", "n_iter_no_change"):
             value = getattr(self, name)
             if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
                 raise ValueError(f"{name} must be a positive integer, got {value!r}.")
-        for name, least in (("learning_rate", "above 0"), ("weight_decay", "0 or more")):
+        for name, least, inside in (
+            ("learning_rate", "above 0", operator.gt),
+            ("weight_decay", "0 or more", operator.ge),
+        ):
             value = getattr(self, name)
-            inside = isinstance(value, Real) and np.isfinite(value) and (value > 0 or (value == 0 and least != "above 0"))
-            if not inside:
+            if not isinstance(value, Real) or not np.isfinite(float(value)) or not inside(value, 0):
                 raise ValueError(f"{name} must be a finite number {least}, got {value!r}.")
         if not isinstance(self.algorithm_options, Mapping | None) or "name" in (self.algorithm_options or {}):
             raise ValueError(
@@ -183,22 +189,20 @@ class PredictiveCodingClassifier(ClassifierMixin, BaseEstimator):
         self._network_options = {"name": "mlp", "hidden": widths, "activation": self.activation, "output": self.output}
         network = self._network(jax.random.key(seed))
         members = exported_classes(algorithms, AbstractAlgorithm)
-        rates = {"rate": float(self.learning_rate), "weight_decay": float(self.weight_decay)}
+        rule = Optimiser(rate=float(self.learning_rate), weight_decay=float(self.weight_decay), schedule="constant")
         algorithm, options = construct(
             {"name": self.algorithm} | dict(self.algorithm_options or {}),
             members,
             "algorithm",
-            optimiser=Optimiser(**rates, schedule="constant").build(updates=1),
+            optimiser=rule.build(updates=1),
         )
         state = algorithm.init(network, key=jax.random.key(seed))
         size = min(int(self.batch_size), len(split))
         # The configuration of JAX is part of the key, for an array of another type needs another program.
-        described = (find(self.algorithm, members, "algorithm"), repr((options, rates, self._network_options)))
+        described = (find(self.algorithm, members, "algorithm"), repr((options, rule, self._network_options)))
         key = (*described, split.inputs.shape, len(self.classes_), size, str(jnp.result_type(float)))
         compiled = _STEPS.get(key)
-        return Trainer(
-            algorithm, state, split, Transform(), len(self.classes_), size, seed, compiled=compiled
-        ), key
+        return Trainer(algorithm, state, split, Transform(), len(self.classes_), size, seed, compiled=compiled), key
 
     def _network(self, key: Array) -> Network:
         """Return a network of the fitted shape with new weights."""
@@ -211,10 +215,12 @@ class PredictiveCodingClassifier(ClassifierMixin, BaseEstimator):
         self.loss_curve_: list[float] = []
         self.validation_scores_ = None if held_out is None else scores
         # A compiled step takes its buffers away, so those of the template are copied.
-        state = kept = _copy(trainer.template)
-        for epoch, (state, means) in enumerate(self._epochs(trainer, state)):
+        first = state = kept = _copy(trainer.template)
+        for epoch, (state, means) in enumerate(self._epochs(trainer, first)):
             self.loss_curve_.append(means["energy"])
-            line = f"epoch {epoch + 1}/{self.max_epochs}  energy {means['energy']:.4g}  accuracy {means['accuracy']:.4f}"
+            line = (
+                f"epoch {epoch + 1}/{self.max_epochs}  energy {means['energy']:.4g}  accuracy {means['accuracy']:.4f}"
+            )
             if held_out is not None:
                 predicted = np.argmax(_log_probabilities(state.network, held_out.inputs), axis=1)
                 scores.append(float(np.mean(predicted == held_out.labels)))

@@ -105,12 +105,18 @@ def paired_table(records: Sequence[Record]) -> Table | None:
             spread = interval(difference.interval, sign=True)
             mean = f"{100 * difference.interval.mean:+.2f}"
             seeds = str(difference.interval.n)
-            rows.append([*one[:2], f"{one[2]} - {two[2]}", mean, spread, "-" if math.isnan(p) else f"{p:.3f}", seeds])
+            rows.append([*one[:2], f"{one[2]} - {two[2]}", mean, spread, _probability(p), seeds])
     if not rows:
         return None
     header = ["data", "network", "difference", "points", "95 % interval", "p", "seeds"]
     caption = "Differences in test accuracy, in percentage points, paired over common seeds; p of a paired t-test."
     return Table(caption, header, rows, [False] * 3 + [True] * 4)
+
+
+def _probability(p: float) -> str:
+    if math.isnan(p):
+        return "-"
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def percent(value: Interval) -> str:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime
+import inspect
 import json
 import math
 import time
@@ -85,6 +86,9 @@ class Classification(AbstractTask, frozen=True):
         label = self.label or str(self.algorithm.get("name"))
         return (self.dataset.lower(), str(self.network.get("name")).lower(), label, f"seed-{self.seed}")
 
+    def check(self) -> None:
+        resolve_config(self)
+
     def run(self, folder: Path, *, resume: bool = False, quiet: bool = False) -> Record:
         return run(self, folder, resume=resume, quiet=quiet)
 
@@ -110,8 +114,7 @@ def build(config: Classification) -> Parts:
     resolved = resolve_config(config)  # whatever is wrong is said before the data are loaded
     dataset = find(config.dataset, exported_classes(data, AbstractDataset), "data set")()
     loaded = dataset.load(download=config.download)
-    full = loaded.train if config.subset is None else subset(loaded.train, config.subset, 0)
-    train, valid = validation_split(full, size=config.validation, seed=0)
+    train, valid = _parts_of(loaded.train, config)
     if len(train.labels) < config.batch_size:
         raise ConfigError(
             f"batch_size must be at most the number of training samples, {len(train.labels)}, got {config.batch_size}."
@@ -131,6 +134,17 @@ def build(config: Classification) -> Parts:
     algorithm, _ = construct(config.algorithm, members, "algorithm", optimiser=config.optimiser.build(updates))
     state = algorithm.init(network, key=key)
     return Parts(loaded, train, valid, state, algorithm, resolved)
+
+
+def _parts_of(split: Split, config: Classification) -> tuple[Split, Split]:
+    """Return (training, held-out) samples; the same for every seed of the run."""
+    name = "subset"
+    try:
+        full = split if config.subset is None else subset(split, config.subset, 0)
+        name = "validation"
+        return validation_split(full, size=config.validation, seed=0)
+    except ValueError as error:
+        raise ConfigError(f"{name}: {error}") from error
 
 
 def run(config: Classification, folder: Path, *, resume: bool = False, quiet: bool = False) -> Record:
@@ -163,7 +177,9 @@ def resolve_config(config: Classification) -> dict[str, Any]:
         ConfigError, UnknownName: if it names something unknown or wrong.
     """
     dataset = find(config.dataset, exported_classes(data, AbstractDataset), "data set")
-    _, _, network = resolve(config.network, exported_functions(builders), "network")
+    builder, _, network = resolve(config.network, exported_functions(builders), "network")
+    if "inputs" not in inspect.signature(builder).parameters:
+        raise ConfigError(f"network: {builder.__name__} takes no inputs, so it cannot classify; use mlp, for example.")
     algorithm, _, options = resolve(config.algorithm, exported_classes(algorithms, AbstractAlgorithm), "algorithm")
     label = config.label or algorithm.label  # type: ignore[attr-defined]
     named = {"dataset": dataset.__name__, "label": label, "task": "classification"}

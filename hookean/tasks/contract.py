@@ -22,6 +22,9 @@ class AbstractTask(pydantic.BaseModel, abc.ABC, frozen=True, extra="forbid"):
     def cell(self) -> tuple[str, ...]:
         """Return the folders, from coarse to fine, that tell this run from others of the same task."""
 
+    def check(self) -> None:
+        """Raise ValueError on what can be known to be wrong without data; asked of all runs before the first starts."""
+
     @abc.abstractmethod
     def run(self, folder: Path, *, resume: bool = False, quiet: bool = False) -> Record:
         """Run into `folder` and return the record.

@@ -30,5 +30,11 @@ def grid(
 
 
 def run_all(configs: Iterable[AbstractTask], out: Path, *, resume: bool, quiet: bool) -> list[Record]:
-    """Run every config into its own folder below `out` and return the records, diverged ones among them."""
+    """Run every config into its own folder below `out` and return the records, diverged ones among them.
+
+    All configs are checked before the first one runs, so that a wrong name does not wait for hours to be said.
+    """
+    configs = list(configs)
+    for config in configs:
+        config.check()
     return [config.run(out.joinpath(*config.cell()), resume=resume, quiet=quiet) for config in configs]

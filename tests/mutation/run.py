@@ -8,6 +8,7 @@ without it.
 
 import argparse
 import os
+import queue
 import shutil
 import subprocess
 import sys
@@ -37,9 +38,21 @@ def copy_to(folder: Path) -> None:
     shutil.copy(ROOT / "pyproject.toml", folder / "pyproject.toml")
 
 
+#: Folders of compiled programs; a run takes one and gives it back, so that no two write into the same.
+COMPILED: queue.SimpleQueue[Path] = queue.SimpleQueue()
+
+
 def fails(folder: Path, tests: list[str]) -> tuple[bool, str]:
     """Run the tests in `folder` up to the first failure; return (whether one failed, the last lines)."""
-    environment = os.environ | {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+    compiled = COMPILED.get()
+    try:
+        return _fails(folder, tests, {"JAX_COMPILATION_CACHE_DIR": str(compiled)})
+    finally:
+        COMPILED.put(compiled)
+
+
+def _fails(folder: Path, tests: list[str], extra: dict[str, str]) -> tuple[bool, str]:
+    environment = os.environ | {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"} | extra
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-m", "not slow", "-p", "no:cacheprovider", "--tb=line"]
     done = subprocess.run(
         [*command, *(f"tests/{test}" for test in tests)], cwd=folder, env=environment, capture_output=True, text=True
@@ -82,6 +95,8 @@ def main() -> int:
     if not chosen:
         print(f"no mutant is called {given.only}; known: {', '.join(m.name for m in MUTANTS)}")
         return 1
+    for job in range(given.jobs):
+        COMPILED.put(ROOT / ".cache" / "compiled-tests" / f"mutants-{job}")
     if not given.unchecked and not sound(sorted({m.tests for m in chosen})):
         print("the tests fail without a mutant: mend them first")
         return 1

@@ -62,7 +62,7 @@ def test_a_finished_run_is_returned_as_it_is(small, tmp_path, monkeypatch):
     monkeypatch.setattr(Trainer, "epoch", None)
     again = small({"download": True}).run(tmp_path, resume=True, quiet=True)
     assert again == record
-    with pytest.raises(ConfigError, match="holds a run already. Add --resume"):
+    with pytest.raises(ConfigError, match=r"holds a run already. Add --resume"):
         small().run(tmp_path, quiet=True)
 
 
@@ -107,7 +107,7 @@ def test_a_broken_checkpoint_is_refused(small, tmp_path, monkeypatch, damage):
     else:
         whole = path.read_bytes()
         path.write_bytes({"cut": whole[: len(whole) // 2], "garbage": b"\xff" * 999, "empty": b""}[damage])
-    with pytest.raises(CheckpointError, match="is not a readable checkpoint .* Delete it, or start again"):
+    with pytest.raises(CheckpointError, match=r"is not a readable checkpoint .* Delete it, or start again"):
         small().run(tmp_path, resume=True, quiet=True)
 
 
@@ -129,7 +129,7 @@ def test_a_full_disk_leaves_the_old_checkpoint(small, tmp_path, monkeypatch, cal
 
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "epoch", epoch)
-        with pytest.raises(RecordError, match="checkpoint.safetensors could not be written: No space left on device"):
+        with pytest.raises(RecordError, match=r"checkpoint.safetensors could not be written: No space left on device"):
             config.run(tmp_path, resume=True, quiet=True)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
     assert config.run(tmp_path, resume=True, quiet=True).status == "finished"

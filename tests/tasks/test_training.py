@@ -34,12 +34,12 @@ def splits(monkeypatch):
 
 def test_the_best_epoch_is_tested_and_the_test_split_is_seen_once(small, splits, tmp_path):
     # A rate that is too high for the accuracy to rise all the time, so that the best epoch is not the last.
-    changes = {"optimiser": {"rate": 0.4, "schedule": "constant"}, "epochs": 12}
+    changes = {"optimiser": {"rate": 0.8, "schedule": "constant"}, "epochs": 5}
     record = small(changes).run(tmp_path / "best", quiet=True)
-    assert splits == [60] * 13 + [500]  # before the first update, after each epoch, and the test split at the end
+    assert splits == [60] * 6 + [500]  # before the first update, after each epoch, and the test split at the end
     accuracy = curve(record)
     best = int(np.argmax(accuracy))
-    assert 0 < best < 12
+    assert 0 < best < 5
     assert accuracy[-1] < accuracy[best]
     assert record.selected_epoch == best
     # The rate is constant: a run that ends at the best epoch ends with the network that was selected.
@@ -49,7 +49,7 @@ def test_the_best_epoch_is_tested_and_the_test_split_is_seen_once(small, splits,
     assert record.confusion == until.confusion
     assert np.sum(record.confusion) == sum(record.calibration["count"]) == 500
     last = small(changes | {"selection": "last"}).run(tmp_path / "last", quiet=True)
-    assert last.selected_epoch == 12
+    assert last.selected_epoch == 5
     assert last.test != record.test
     assert curve(last) == accuracy
 
