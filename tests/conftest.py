@@ -28,6 +28,11 @@ _IMAGES = ("conv", "vgg", "channel", "image")
 _ORACLES = ("closed_form", "finite_difference", "equivalence", "invariance", "faults")
 
 
+def pytest_configure(config):
+    # Two runs at the same time may meet in one entry: it is then compiled again, which is no fault of the package.
+    config.addinivalue_line("filterwarnings", "ignore:Error (reading|writing) persistent compilation cache")
+
+
 @pytest.fixture(autouse=True)
 def strict_ranks(request):
     """No array silently gains an axis, except where images meet per-channel vectors."""

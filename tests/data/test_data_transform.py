@@ -14,8 +14,7 @@ TOLERANCE = 1e-5
 
 
 def normalised(image, mean=MEAN, std=STD):
-    scaled = (image.astype(np.float64) / 255 - np.array(mean)) / np.array(std)
-    return scaled
+    return (image.astype(np.float64) / 255 - np.array(mean)) / np.array(std)
 
 
 def draws(result, image, crop, padding):
