@@ -89,7 +89,7 @@ class Transform:
             return self.evaluate(images)
         return jax.vmap(self.train_sample)(images, key=jr.split(key, images.shape[0]))
 
-    def train_sample(self, image: Image, *, key: PRNGKeyArray) -> Float[Array, "c height width"]:
+    def train_sample(self, image: Image, *, key: PRNGKeyArray) -> Float[Array, "height width c"]:
         """Return one sample for training, [h, w, c] float32; a function of the image and the key alone."""
         self.sample_shape(image.shape)
         image = jnp.asarray(image)
