@@ -2,6 +2,7 @@ r"""The learning rule of predictive coding: $\dot W = -\partial E/\partial W$ at
 
 from collections.abc import Collection, Mapping
 
+import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from ..core.network import Network
@@ -21,8 +22,7 @@ def energy_gradient(
     """
     only = [name for name in network.term_names if name not in without]
     gradient, energies = mean_gradient(lambda model, sample: model.energies(sample, only=only), network, dict(states))
-    zero = next(iter(energies.values())) * 0
-    return gradient, {name: energies.get(name, zero) for name in network.term_names}
+    return gradient, {name: energies.get(name, jnp.zeros(())) for name in network.term_names}
 
 
 def settled_gradient(network: Network, relaxation: Relaxation) -> tuple[PyTree, dict[str, Float[Array, ""]]]:
