@@ -1,20 +1,13 @@
 """Double precision, shapes enforced at run time, and the keys and example networks that the oracles share."""
 
 import os
-from pathlib import Path
 
-# The programs are small and run once, so that compiling is what costs: optimise less, and keep what was compiled.
-# Every worker has a folder of its own, as two processes must not write one entry.
+# The programs are small and run once, so that compiling is what costs: optimise less.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true")
-_WORKER = os.environ.get("PYTEST_XDIST_WORKER", "alone")
-_CACHE = Path(__file__).resolve().parents[1] / ".cache" / "compiled-tests" / _WORKER
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_CACHE))
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
-import jax  # noqa: E402
-import jaxtyping  # noqa: E402
-import pytest  # noqa: E402
+import jax
+import jaxtyping
+import pytest
 
 jax.config.update("jax_enable_x64", True)
 # Shape annotations are checked by beartype in every module of the package, so this stands before its first import.
