@@ -1,6 +1,8 @@
 """Double precision, shapes enforced at run time, and the keys and example networks that the oracles share."""
 
+import gc
 import os
+from pathlib import Path
 
 # The programs are small and run once, so that compiling is what costs: optimise less.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true")
@@ -21,11 +23,6 @@ _IMAGES = ("conv", "vgg", "channel", "image")
 _ORACLES = ("closed_form", "finite_difference", "equivalence", "invariance", "faults")
 
 
-def pytest_configure(config):
-    # Two runs at the same time may meet in one entry: it is then compiled again, which is no fault of the package.
-    config.addinivalue_line("filterwarnings", "ignore:Error (reading|writing) persistent compilation cache")
-
-
 @pytest.fixture(autouse=True)
 def strict_ranks(request):
     """No array silently gains an axis, except where images meet per-channel vectors."""
@@ -33,6 +30,20 @@ def strict_ranks(request):
     promoted = "raise" if oracle and not any(word in request.node.name for word in _IMAGES) else "allow"
     with jax.numpy_rank_promotion(promoted):
         yield
+
+
+# Every compiled program holds memory maps, of which Linux allows a process 65,530: past that, LLVM crashes.
+_MAPS = Path("/proc/self/maps")
+_MOST_MAPS = 25_000
+
+
+@pytest.fixture(autouse=True)
+def few_memory_maps():
+    """Drop the compiled programs of earlier tests before the process runs out of memory maps."""
+    yield
+    if _MAPS.exists() and _MAPS.read_bytes().count(b"\n") > _MOST_MAPS:
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture

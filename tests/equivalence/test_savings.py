@@ -56,8 +56,8 @@ def test_savings_change_nothing(name, mode):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "mode"), examples.CASES)
-def test_savings_change_nothing_for_any_number_of_steps(name, mode):
-    compare(name, mode, [*((t, True) for t in range(1, STEPS + 1)), (STEPS, False)])
+def test_savings_change_nothing_for_other_numbers_of_steps(name, mode):
+    compare(name, mode, [(3, True), (4, True), (STEPS, True), (STEPS, False)])
 
 
 def test_untouched_terms_are_those_that_no_error_has_reached(mlp):

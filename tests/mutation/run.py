@@ -1,6 +1,6 @@
 """Apply every mutant to a copy of the package and run the tests that must catch it.
 
-python tests/mutation/run.py [--jobs 2] [--only NAME]
+python tests/mutation/run.py [--jobs 2] [--only NAME ...]
 
 Exit status 1 if a mutant survives, if its old text no longer stands exactly once in its file, or if its tests fail
 without it.
@@ -8,7 +8,6 @@ without it.
 
 import argparse
 import os
-import queue
 import shutil
 import subprocess
 import sys
@@ -38,21 +37,9 @@ def copy_to(folder: Path) -> None:
     shutil.copy(ROOT / "pyproject.toml", folder / "pyproject.toml")
 
 
-#: Folders of compiled programs; a run takes one and gives it back, so that no two write into the same.
-COMPILED: queue.SimpleQueue[Path] = queue.SimpleQueue()
-
-
 def fails(folder: Path, tests: list[str]) -> tuple[bool, str]:
     """Run the tests in `folder` up to the first failure; return (whether one failed, the last lines)."""
-    compiled = COMPILED.get()
-    try:
-        return _fails(folder, tests, {"JAX_COMPILATION_CACHE_DIR": str(compiled)})
-    finally:
-        COMPILED.put(compiled)
-
-
-def _fails(folder: Path, tests: list[str], extra: dict[str, str]) -> tuple[bool, str]:
-    environment = os.environ | {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"} | extra
+    environment = os.environ | {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-m", "not slow", "-p", "no:cacheprovider", "--tb=line"]
     done = subprocess.run(
         [*command, *(f"tests/{test}" for test in tests)], cwd=folder, env=environment, capture_output=True, text=True
@@ -88,15 +75,13 @@ def sound(tests: list[str]) -> bool:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--jobs", type=int, default=2, help="mutants tried at the same time")
-    parser.add_argument("--only", help="the name of one mutant, or the beginning of several")
+    parser.add_argument("--only", nargs="+", default=[""], metavar="NAME", help="names, or beginnings of names")
     parser.add_argument("--unchecked", action="store_true", help="do not run the tests without a mutant first")
     given = parser.parse_args()
-    chosen = [m for m in MUTANTS if given.only is None or m.name.startswith(given.only)]
+    chosen = [m for m in MUTANTS if m.name.startswith(tuple(given.only))]
     if not chosen:
-        print(f"no mutant is called {given.only}; known: {', '.join(m.name for m in MUTANTS)}")
+        print(f"no mutant is called {' or '.join(given.only)}; known: {', '.join(m.name for m in MUTANTS)}")
         return 1
-    for job in range(given.jobs):
-        COMPILED.put(ROOT / ".cache" / "compiled-tests" / f"mutants-{job}")
     if not given.unchecked and not sound(sorted({m.tests for m in chosen})):
         print("the tests fail without a mutant: mend them first")
         return 1
