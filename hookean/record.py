@@ -98,12 +98,13 @@ def write_bytes(path: Path, payload: bytes) -> None:
         Path(temporary).chmod(0o666 & ~umask)  # a temporary file is private; the result is a file like any other
         Path(temporary).replace(path)
     except OSError as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
         raise RecordError(
             f"{path} could not be written: {error.strerror or error}. What was there before is untouched. "
             "Free some space or choose another folder with --out."
         ) from error
+    finally:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)  # what is left if it could not take its place
 
 
 def write_text(path: Path, text: str) -> None:

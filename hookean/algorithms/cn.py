@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from ..core.checks import at_least
 from ..core.clamp import Clamps
 from ..core.network import Network
 from ..inference.gradient import Gradient
@@ -49,6 +50,7 @@ class CN(AbstractAlgorithm):
     cost: ClassVar[str] = "T + 1 energy gradients, twice that when paired"
 
     def __check_init__(self) -> None:
+        at_least("steps", self.steps, 0)
         if set(self.signs) - {"+", "-"}:
             raise ValueError(f"signs must be a string of '+' and '-', got '{self.signs}'.")
 

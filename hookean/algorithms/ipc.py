@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Int, PRNGKeyArray
 
+from ..core.checks import at_least
 from ..core.clamp import Clamps
 from ..core.initialise import AbstractInitialiser, Forward
 from ..core.network import Network
@@ -49,6 +50,7 @@ class IPC(AbstractAlgorithm):
     cost: ClassVar[str] = "T energy gradients in states and weights"
 
     def __check_init__(self) -> None:
+        at_least("steps", self.steps, 1)
         if not 0 <= self.weights_from < self.steps:
             raise ValueError(f"weights_from must be from 0 to steps - 1 = {self.steps - 1}, got {self.weights_from}.")
         if self.solver.terminates:

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from ..core.checks import at_least
 from ..core.clamp import Clamps
 from ..core.network import Network
 from ..inference.gradient import Gradient
@@ -40,6 +41,9 @@ class NN(AbstractAlgorithm):
     label: ClassVar[str] = "NN"
     reference: ClassVar[str] = "Pinchetti et al., ICLR (2025); Scellier et al., NeurIPS (2023)"
     cost: ClassVar[str] = "T + 1 energy gradients"
+
+    def __check_init__(self) -> None:
+        at_least("steps", self.steps, 0)
 
     def check(self, network: Network) -> None:
         require_output(network)

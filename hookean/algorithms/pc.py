@@ -5,6 +5,7 @@ from typing import ClassVar
 import optax
 from jaxtyping import Array, Int, PRNGKeyArray
 
+from ..core.checks import at_least
 from ..core.clamp import Clamps
 from ..core.coordinates import AbstractCoordinates, StateCoordinates
 from ..core.initialise import AbstractInitialiser, Forward
@@ -45,6 +46,9 @@ class PC(AbstractAlgorithm):
     label: ClassVar[str] = "PC"
     reference: ClassVar[str] = "Whittington & Bogacz, Neural Computation 29 (2017); Pinchetti et al., ICLR (2025)"
     cost: ClassVar[str] = "T + 1 energy gradients"
+
+    def __check_init__(self) -> None:
+        at_least("steps", self.steps, 0)
 
     def check(self, network: Network) -> None:
         del network

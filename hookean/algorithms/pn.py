@@ -5,6 +5,7 @@ from typing import ClassVar
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from ..core.checks import at_least
 from ..core.clamp import Clamps
 from ..core.network import Network
 from ..inference.gradient import Gradient
@@ -39,6 +40,9 @@ class PN(AbstractAlgorithm):
     label: ClassVar[str] = "PN"
     reference: ClassVar[str] = "Pinchetti et al., ICLR (2025); Scellier et al., NeurIPS (2023)"
     cost: ClassVar[str] = "T + 1 energy gradients"
+
+    def __check_init__(self) -> None:
+        at_least("steps", self.steps, 0)
 
     def check(self, network: Network) -> None:
         require_output(network)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
+from ..core.checks import positive
 from .objective import Objective, Variables
 from .solver import AbstractSolver
 
@@ -59,6 +60,12 @@ class Flow(AbstractSolver):
     rests = False  # the stages of one step carry an error over several nodes
     terminates = True
     stochastic = False
+
+    def __check_init__(self) -> None:
+        positive("duration", self.duration)
+        positive("dt", self.dt)
+        if self.tolerance is not None:
+            positive("tolerance", self.tolerance)
 
     def init(self, objective: Objective, variables: Variables) -> FlowState:
         start, end = jnp.zeros(()), jnp.asarray(self.duration, float)

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, PRNGKeyArray
 
+from ..core.checks import positive
 from .objective import Objective, Variables
 from .solver import AbstractSolver
 
@@ -27,6 +28,11 @@ class Gradient(AbstractSolver):
     rests = True
     terminates = False
     stochastic = False
+
+    def __check_init__(self) -> None:
+        positive("rate", self.rate)
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"momentum must be in [0, 1), got {self.momentum}.")
 
     def init(self, objective: Objective, variables: Variables) -> Any:
         del objective

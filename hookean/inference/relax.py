@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from ..core import graph
+from ..core.checks import at_least
 from ..core.clamp import Clamps, Masked, whole
 from ..core.coordinates import AbstractCoordinates, StateCoordinates
 from ..core.initialise import AbstractInitialiser, Forward
@@ -104,10 +105,11 @@ def relax(
         A `Relaxation`, every array with a leading batch axis.
 
     Raises:
-        ValueError: if a clamp names an unknown node or has a wrong shape, or if a key is missing.
+        ValueError: if a clamp names an unknown node or has a wrong shape, if a key is missing or `steps` is negative.
 
     Cost: one gradient of the energy a step for gradient solvers.
     """
+    at_least("steps", steps, 0)
     batch = _batch_size(network, clamps)
     if key is None:
         if solver.stochastic or initial.stochastic:

@@ -95,6 +95,7 @@ def residuals(groups: Groups) -> Plot | None:
     """Return the relative residual of inference over epochs, a line per label; None without inference."""
     keys = label_keys(groups)
     lines = _per_label(groups, lambda entry: entry.get("residual"))
+    lines = {label: line for label, line in lines.items() if np.any(line.mean > 0)}
     if not lines:
         return None
     figure, ax = axes("Epoch")

@@ -27,7 +27,7 @@ from ..record import Record, environment, read_record, write_arrays, write_recor
 from ..registry import exported_classes, exported_functions, find
 from . import checkpoint, evidence, metrics
 from .build import ConfigError, construct, resolve
-from .contract import AbstractTask
+from .contract import AbstractTask, require_fresh
 from .optimiser import Optimiser
 from .progress import Reporter
 from .train import Diverged, Trainer
@@ -158,9 +158,9 @@ def run(config: Classification, folder: Path, *, resume: bool = False, quiet: bo
     """
     began = time.perf_counter()
     resolved = resolve_config(config)
-    if (folder / "record.json").exists():
-        if not resume:
-            raise ConfigError(f"{folder} holds a run already. Add --resume to go on with it, or choose another --out.")
+    if not resume:
+        require_fresh(folder)
+    elif (folder / "record.json").exists():
         earlier = read_record(folder / "record.json")
         if earlier.status == "finished" and _same(earlier.config, resolved):
             return earlier
@@ -304,9 +304,7 @@ class _Run:
 
     def _evidence(self, state: TrainState, number: int, which: str) -> dict[str, Any]:
         began = time.perf_counter()
-        inputs, labels = self._sample(max(SHOWN, min(self.config.batch_size, len(self.parts.valid.labels))))
-        found = jax.device_get(self.measure(self._arrays(state), inputs, labels, jnp.asarray(number)))
-        self.last_evidence = found
+        found = jax.device_get(self.measure(self._arrays(state), *self._evidence_sample(), jnp.asarray(number)))
         trace = evidence.plain_trace(found)
         if trace is not None:
             self.record.relaxation = (self.record.relaxation or {}) | {which: trace}
@@ -318,6 +316,9 @@ class _Run:
         network = self._network(dynamic)
         batch = self.trainer.batch(self.parts.data.transform.evaluate(inputs), labels)
         return evidence.measure(self.parts.algorithm, network, batch, epoch=epoch, key=jax.random.key(0))
+
+    def _evidence_sample(self) -> tuple[Any, Any]:
+        return self._sample(max(SHOWN, min(self.config.batch_size, len(self.parts.valid.labels))))
 
     def _sample(self, size: int) -> tuple[Any, Any]:
         return self.parts.valid.inputs[:size], self.parts.valid.labels[:size]
@@ -364,7 +365,8 @@ class _Run:
             "sample_labels": np.asarray(labels),
             "sample_predictions": np.asarray(jnp.argmax(logp, axis=-1)),
         }
-        errors = getattr(self, "last_evidence", {}).get("errors", {})
+        found = self.measure(dynamic, *self._evidence_sample(), jnp.asarray(self.record.selected_epoch))
+        errors = found.get("errors", {})
         arrays |= {f"sample_error/{name}": np.asarray(error[:SHOWN], np.float32) for name, error in errors.items()}
         write_arrays(self.folder, arrays)
 

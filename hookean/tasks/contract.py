@@ -7,6 +7,13 @@ from typing import ClassVar
 import pydantic
 
 from ..record import Record
+from .build import ConfigError
+
+
+def require_fresh(folder: Path) -> None:
+    """Raise ConfigError if the folder holds a run, which a new one would overwrite."""
+    if (folder / "record.json").exists():
+        raise ConfigError(f"{folder} holds a run already. Add --resume to go on with it, or choose another --out.")
 
 
 class AbstractTask(pydantic.BaseModel, abc.ABC, frozen=True, extra="forbid"):

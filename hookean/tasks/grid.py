@@ -6,7 +6,7 @@ from typing import Any
 
 from ..record import Record
 from .config import configure, merge
-from .contract import AbstractTask
+from .contract import AbstractTask, require_fresh
 
 
 def seeds(task: type[AbstractTask], values: dict[str, Any], number: int) -> list[AbstractTask]:
@@ -34,7 +34,9 @@ def run_all(configs: Iterable[AbstractTask], out: Path, *, resume: bool, quiet: 
 
     All configs are checked before the first one runs, so that a wrong name does not wait for hours to be said.
     """
-    configs = list(configs)
-    for config in configs:
+    cells = [(config, out.joinpath(*config.cell())) for config in configs]
+    for config, folder in cells:
         config.check()
-    return [config.run(out.joinpath(*config.cell()), resume=resume, quiet=quiet) for config in configs]
+        if not resume:
+            require_fresh(folder)
+    return [config.run(folder, resume=resume, quiet=quiet) for config, folder in cells]

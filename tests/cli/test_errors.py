@@ -9,6 +9,7 @@ import pytest
 from hookean import data
 from hookean.data.dataset import AbstractDataset, Data, Split
 from hookean.data.transform import Transform
+from hookean.record import write_text
 
 RUN = ("run", "classification")
 SMALL = (
@@ -58,6 +59,10 @@ def refused(ended, *fragments):
         ((*RUN, "--set=epochs=ten"), ["epochs: ", "got 'ten'"]),
         ((*RUN, "--set=seed=ten"), ["seed: ", "got 'ten'"]),
         ((*RUN, "--set=algorithm.steps=ten"), ["algorithm.steps ", "got 'ten'"]),
+        ((*RUN, "--set=algorithm.steps=-1"), ["algorithm PC: steps must be at least 0, got -1"]),
+        ((*RUN, "--set=algorithm.solver.rate=-1"), ["solver Gradient: rate must be a positive number, got -1.0"]),
+        ((*RUN, "--set=algorithm.solver.momentum=1"), ["momentum must be in [0, 1), got 1.0"]),
+        ((*RUN, "--set=network.hidden=[4,0]"), ["network mlp: every entry of hidden must be at least 1, got [4, 0]"]),
         ((*RUN, "--set=algorithm.solver=3"), ["algorithm.solver must be a name or a section of options, got 3"]),
         ((*RUN, "--set=network.hidden=ten"), ["network.hidden ", "got 'ten'"]),
         ((*RUN, "--set=algorithm.initial=Nil"), ["no initialiser called 'Nil'"]),
@@ -120,6 +125,24 @@ def test_a_folder_that_holds_a_run(command, tmp_path):
     (place / "record.json").unlink()
     (place / "checkpoint.safetensors").write_bytes(b"\xff" * 99)
     refused(command(*SMALL, "--resume"), "is not a readable checkpoint")
+
+
+def test_a_folder_that_holds_a_run_of_a_later_seed(command, tmp_path):
+    assert command(*SMALL, "--set=seed=1").code == 0
+    refused(command(*SMALL, "--seeds=2"), "seed-1 holds a run already")
+    assert not (tmp_path / "here/two_moons/mlp/BP/seed-0").exists()
+
+
+def test_an_interrupted_write_leaves_no_part(monkeypatch, tmp_path):
+    def stop(descriptor):
+        raise KeyboardInterrupt
+
+    write_text(tmp_path / "record.json", "old")
+    monkeypatch.setattr(os, "fsync", stop)
+    with pytest.raises(KeyboardInterrupt):
+        write_text(tmp_path / "record.json", "new")
+    assert [path.name for path in tmp_path.iterdir()] == ["record.json"]
+    assert (tmp_path / "record.json").read_text() == "old"
 
 
 def test_a_full_disk(command, monkeypatch, tmp_path):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 
-from hookean.record import RecordError, read_record
+from hookean.record import RecordError, read_arrays, read_record
 from hookean.tasks.build import ConfigError
 from hookean.tasks.checkpoint import CheckpointError
 from hookean.tasks.train import Trainer
@@ -55,6 +55,11 @@ def test_resuming_changes_nothing(small, tmp_path, monkeypatch, algorithm):
     assert expected.keys() == found.keys()
     for name, array in expected.items():
         assert array.tobytes() == found[name].tobytes(), name
+    expected, found = read_arrays(tmp_path / "whole"), read_arrays(tmp_path / "parts")
+    assert any(name.startswith("sample_error/") for name in expected)
+    assert expected.keys() == found.keys()
+    for name, array in expected.items():
+        np.testing.assert_array_equal(array, found[name])
 
 
 def test_a_finished_run_is_returned_as_it_is(small, tmp_path, monkeypatch):

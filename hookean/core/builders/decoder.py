@@ -8,6 +8,7 @@ import jax
 from jaxtyping import PRNGKeyArray
 
 from ..activation import Activation
+from ..checks import widths
 from ..density import AbstractDensity, Gaussian
 from ..layers import Dense, Reshape, TransposedConvolution, identity, keys
 from ..network import Network
@@ -42,6 +43,7 @@ def decoder(
 
     Source: Pinchetti et al. (2025), section on image reconstruction: 64-128-128-784 has 125,968 parameters.
     """
+    widths("hidden", hidden)
     top = (latent,) if isinstance(latent, int) else tuple(latent)
     data = (outputs,) if isinstance(outputs, int) else tuple(outputs)
     names = ["z", *(f"h{i + 1}" for i in range(len(hidden))), "x"]

@@ -8,6 +8,7 @@ import jax
 from jaxtyping import PRNGKeyArray
 
 from ..activation import Activation
+from ..checks import widths as check_widths
 from ..density import AbstractDensity, Gaussian
 from ..layers import Dense, identity, keys
 from ..network import Network
@@ -39,6 +40,7 @@ def mlp(
     Source: Pinchetti et al. (2025), appendix on discriminative models.
     """
     shape = (inputs,) if isinstance(inputs, int) else tuple(inputs)
+    check_widths("hidden", hidden)
     widths = [math.prod(shape), *hidden, outputs]
     names = ["x", *(f"h{i + 1}" for i in range(len(hidden))), "y"]
     layer_keys = keys(key, len(widths) - 1)

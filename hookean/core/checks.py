@@ -1,0 +1,23 @@
+"""Checks of numbers that a person sets; each raises ValueError with what the option must be and what it got."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+
+def at_least(name: str, value: int, least: int) -> None:
+    """Raise unless `value` is at least `least`."""
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, got {value}.")
+
+
+def positive(name: str, value: Any) -> None:
+    """Raise unless `value` is a positive finite number; an array may be traced and is left alone."""
+    if isinstance(value, int | float) and not (math.isfinite(value) and value > 0):
+        raise ValueError(f"{name} must be a positive number, got {value}.")
+
+
+def widths(name: str, values: Sequence[int]) -> None:
+    """Raise unless every number of units is at least 1."""
+    if any(value < 1 for value in values):
+        raise ValueError(f"every entry of {name} must be at least 1, got {list(values)}.")
