@@ -2,8 +2,14 @@
 
 from .bp import BP as BP
 from .cn import CN as CN
+from .ep_nudging import EPNudging as EPNudging
+from .epc import EPC as EPC
+from .fixed_prediction import FixedPrediction as FixedPrediction
+from .gn import GN as GN
 from .ipc import IPC as IPC
 from .nn import NN as NN
 from .pc import PC as PC
+from .pc_alm import PCALM as PCALM
 from .pn import PN as PN
+from .scheduled import ScheduledPC as ScheduledPC
 from .zil import ZIL as ZIL

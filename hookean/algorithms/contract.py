@@ -15,12 +15,13 @@ from ..inference.relax import Relaxation
 
 
 class TrainState(eqx.Module):
-    """What the next step needs: the network, the optimiser's memory, and where training stands."""
+    """What the next step needs: the network, the optimiser's memory, where training stands, the algorithm's memory."""
 
     network: Network
     optimiser: Any
     updates: Int[Array, ""]
     epoch: Int[Array, ""]
+    memory: Any = None
 
 
 class Info(eqx.Module):
@@ -43,12 +44,18 @@ class Signal(eqx.Module):
     Attributes:
         gradient: a tree shaped like the network, None where nothing is trained.
         energies: batch mean of each term's energy in nats at the states that the gradient was taken at.
-        relaxation: how inference went; None where the algorithm has no inference.
+        relaxation: how inference went; None where the algorithm has no relaxation.
+        states: the states that the weights learned from, where they do not stand in the relaxation; or None.
     """
 
     gradient: PyTree
     energies: dict[str, Float[Array, ""]]
     relaxation: Relaxation | None
+    states: dict[str, Array] | None = None
+
+    def settled(self) -> dict[str, Array] | None:
+        """Return the states that the weights learned from; None where the algorithm has no inference."""
+        return self.states if self.relaxation is None else self.relaxation.states
 
 
 class AbstractAlgorithm(eqx.Module):
@@ -110,7 +117,7 @@ def apply_gradient(state: TrainState, optimiser: optax.GradientTransformation, g
     trained, rest = split(state.network)
     updates, memory = optimiser.update(gradient, state.optimiser, trained)
     network = eqx.combine(optax.apply_updates(trained, updates), rest)
-    return TrainState(network, memory, state.updates + 1, state.epoch)
+    return TrainState(network, memory, state.updates + 1, state.epoch, state.memory)
 
 
 def forward_outputs(network: Network, batch: Clamps) -> Float[Array, "batch *output"]:

@@ -28,6 +28,10 @@ class AbstractDensity(eqx.Module):
         """Return the expected state under the prediction, which a forward pass writes into the node."""
 
     @abc.abstractmethod
+    def curvature_root(self, prediction: Float[Array, "*node"], signal: Float[Array, "*node"]) -> Float[Array, "*node"]:
+        r"""Return $Rv$, linear in v, with $RR^\top$ the second derivative of the energy in the prediction."""
+
+    @abc.abstractmethod
     def learns(self) -> bool:
         """Say whether the density has trained parameters of its own (a learned precision)."""
 
@@ -57,6 +61,10 @@ class Gaussian(AbstractDensity):
     def mean(self, prediction: Float[Array, "*node"]) -> Float[Array, "*node"]:
         return prediction
 
+    def curvature_root(self, prediction: Float[Array, "*node"], signal: Float[Array, "*node"]) -> Float[Array, "*node"]:
+        del prediction
+        return self.precision.root(signal)
+
     def learns(self) -> bool:
         return self.precision.learned
 
@@ -72,6 +80,11 @@ class Categorical(AbstractDensity):
     def mean(self, prediction: Float[Array, "*node"]) -> Float[Array, "*node"]:
         return jax.nn.softmax(prediction, axis=-1)
 
+    def curvature_root(self, prediction: Float[Array, "*node"], signal: Float[Array, "*node"]) -> Float[Array, "*node"]:
+        # diag(p) - p p^T = R R^T with R = diag(sqrt p) - p sqrt(p)^T, which divides by no probability.
+        root = jnp.exp(0.5 * jax.nn.log_softmax(prediction, axis=-1))
+        return root * signal - root**2 * jnp.sum(root * signal, axis=-1, keepdims=True)
+
     def learns(self) -> bool:
         return False
 
@@ -86,6 +99,10 @@ class Bernoulli(AbstractDensity):
 
     def mean(self, prediction: Float[Array, "*node"]) -> Float[Array, "*node"]:
         return jax.nn.sigmoid(prediction)
+
+    def curvature_root(self, prediction: Float[Array, "*node"], signal: Float[Array, "*node"]) -> Float[Array, "*node"]:
+        # sqrt(p (1 - p)), finite for logits of any size.
+        return jnp.exp(0.5 * (jax.nn.log_sigmoid(prediction) + jax.nn.log_sigmoid(-prediction))) * signal
 
     def learns(self) -> bool:
         return False

@@ -29,6 +29,13 @@ class Dense(eqx.Module):
     def __call__(self, state: Float[Array, "*source"]) -> Float[Array, "m"]:
         return self.activation(self.linear(state.reshape(-1)))
 
+    def orthogonal(self, gain: float, *, key: PRNGKeyArray) -> "Dense":
+        """Return the layer with weights that are `gain` times an orthogonal matrix, and zero biases."""
+        weight = jax.nn.initializers.orthogonal(gain)(key, self.linear.weight.shape)
+        assert self.linear.bias is not None
+        new = (weight, jnp.zeros_like(self.linear.bias))
+        return eqx.tree_at(lambda layer: (layer.linear.weight, layer.linear.bias), self, new)
+
 
 class Convolution(eqx.Module):
     """3x3 convolution with stride 1, activation, then, where asked, 2x2 max-pooling: one block of the VGG networks.
@@ -134,3 +141,25 @@ class Reshape(eqx.Module):
 def identity(state: Float[Array, "*node"]) -> Float[Array, "*node"]:
     """Return the state: the activation of output layers."""
     return state
+
+
+class Residual(eqx.Module):
+    r"""$\hat x = s + a\,W\phi(s)$: a residual layer with the activation before the weights; no skip where asked.
+
+    Arguments:
+        weight: W, outputs times inputs, on the flattened source.
+        factor: a, fixed (a parameterisation such as muPC scales by it instead of by the first weights).
+        activation: $\phi$, elementwise.
+        skip: add the source; inputs and outputs must then agree.
+    """
+
+    weight: Float[Array, "m n"]
+    factor: float = eqx.field(static=True)
+    activation: Activation
+    skip: bool = eqx.field(static=True)
+
+    def __call__(self, state: Float[Array, "*source"]) -> Float[Array, "m"]:
+        # Without the barrier XLA fuses the sums of many layers into one kernel and evaluates them again for every use.
+        state = jax.lax.optimization_barrier(state)
+        drive = self.factor * (self.weight @ self.activation(state).reshape(-1))
+        return state + drive if self.skip else drive

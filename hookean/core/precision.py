@@ -4,6 +4,7 @@ import abc
 import math
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -22,6 +23,14 @@ class AbstractPrecision(eqx.Module):
     @abc.abstractmethod
     def times(self, error: Float[Array, "*node"]) -> Float[Array, "*node"]:
         r"""Return $\Pi\varepsilon$."""
+
+    @abc.abstractmethod
+    def solve(self, signal: Float[Array, "*node"]) -> Float[Array, "*node"]:
+        r"""Return $\Pi^{-1}v$."""
+
+    @abc.abstractmethod
+    def root(self, signal: Float[Array, "*node"]) -> Float[Array, "*node"]:
+        r"""Return $Rv$ for a fixed matrix R with $RR^\top = \Pi$."""
 
     @abc.abstractmethod
     def log_determinant(self, size: int) -> Float[Array, ""]:
@@ -46,6 +55,12 @@ class ScalarPrecision(AbstractPrecision):
 
     def times(self, error: Float[Array, "*node"]) -> Float[Array, "*node"]:
         return (jnp.exp(self.value) if self.learned else self.value) * error
+
+    def solve(self, signal: Float[Array, "*node"]) -> Float[Array, "*node"]:
+        return (jnp.exp(-self.value) if self.learned else 1 / self.value) * signal
+
+    def root(self, signal: Float[Array, "*node"]) -> Float[Array, "*node"]:
+        return (jnp.exp(self.value / 2) if self.learned else self.value**0.5) * signal
 
     def log_determinant(self, size: int) -> Float[Array, ""]:
         return size * (jnp.asarray(self.value) if self.learned else jnp.log(self.value))
@@ -73,6 +88,12 @@ class DiagonalPrecision(AbstractPrecision):
 
     def times(self, error: Float[Array, "*node"]) -> Float[Array, "*node"]:
         return self._diagonal() * error
+
+    def solve(self, signal: Float[Array, "*node"]) -> Float[Array, "*node"]:
+        return signal / self._diagonal()
+
+    def root(self, signal: Float[Array, "*node"]) -> Float[Array, "*node"]:
+        return jnp.sqrt(self._diagonal()) * signal
 
     def log_determinant(self, size: int) -> Float[Array, ""]:
         log = jnp.log(self._diagonal()) if isinstance(self.value, Frozen) else self.value
@@ -108,8 +129,20 @@ class FullPrecision(AbstractPrecision):
         flat = error.reshape(-1)
         if isinstance(self.value, Frozen):
             return (self.value.value @ flat).reshape(error.shape)
-        factor = jnp.tril(self.value, -1) + jnp.diag(jnp.exp(jnp.diag(self.value)))
+        factor = self._factor()
         return (factor @ (factor.T @ flat)).reshape(error.shape)
+
+    def solve(self, signal: Float[Array, "*node"]) -> Float[Array, "*node"]:
+        return jax.scipy.linalg.cho_solve((self._factor(), True), signal.reshape(-1)).reshape(signal.shape)
+
+    def root(self, signal: Float[Array, "*node"]) -> Float[Array, "*node"]:
+        return (self._factor() @ signal.reshape(-1)).reshape(signal.shape)
+
+    def _factor(self) -> Float[Array, "n n"]:
+        """Return the lower Cholesky factor."""
+        if isinstance(self.value, Frozen):
+            return jnp.linalg.cholesky(self.value.value)
+        return jnp.tril(self.value, -1) + jnp.diag(jnp.exp(jnp.diag(self.value)))
 
     def log_determinant(self, size: int) -> Float[Array, ""]:
         if isinstance(self.value, Frozen):

@@ -1,5 +1,6 @@
 """How states move: the relaxation loop and its solvers. What is exported here is registered."""
 
 from .flow import Flow as Flow
+from .gauss_newton import GaussNewton as GaussNewton
 from .gradient import Gradient as Gradient
 from .gradient import Optax as Optax

@@ -1,5 +1,6 @@
 """What a solver descends: the energy of one sample as a function of its free variables."""
 
+import dataclasses
 from collections.abc import Mapping
 
 import equinox as eqx
@@ -23,6 +24,7 @@ class Objective(eqx.Module):
         active: names of the terms to evaluate; the others are known to have no gradient.
         moving: names of the free variables that these terms can move; the gradient of the others is zero.
         constants: predictions that do not depend on any free variable, by term.
+        factors: what the energy of a term is multiplied with in the sum; 1 where it has none.
     """
 
     network: Network
@@ -31,6 +33,16 @@ class Objective(eqx.Module):
     constants: Mapping[str, Array]
     active: frozenset[str] = eqx.field(static=True)
     moving: frozenset[str] = eqx.field(static=True)
+    factors: Mapping[str, Array | float] = eqx.field(default_factory=dict)
+
+    def weighted(self, factors: Mapping[str, Array | float]) -> "Objective":
+        """Return the same objective with these factors on its terms."""
+        return dataclasses.replace(self, factors=dict(factors))
+
+    def total(self, energies: Mapping[str, Float[Array, ""]]) -> Float[Array, ""]:
+        """Return the sum of the terms' energies, each with its factor."""
+        parts = (self.factors[n] * e if n in self.factors else e for n, e in energies.items())
+        return sum(parts, start=jnp.zeros(()))
 
     def energies(self, variables: Variables) -> dict[str, Float[Array, ""]]:
         """Return the energy of each active term in nats."""
@@ -42,7 +54,7 @@ class Objective(eqx.Module):
 
         def total(moving: Variables) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
             energies = self.energies(variables | moving)
-            return sum(energies.values(), start=jnp.zeros(())), energies
+            return self.total(energies), energies
 
         moving = {name: value for name, value in variables.items() if name in self.moving}
         gradient, energies = jax.grad(total, has_aux=True)(moving)

@@ -18,6 +18,7 @@ from ..core.term import Prediction
 from ..registry import nearest
 from .backend import unrolls
 from .objective import Objective, Variables, everywhere, in_waves, norm
+from .schedule import AbstractSchedule
 from .solver import AbstractSolver
 
 
@@ -79,6 +80,7 @@ def relax(
     steps: int,
     initial: AbstractInitialiser = Forward(),
     coordinates: AbstractCoordinates = StateCoordinates(),
+    schedule: AbstractSchedule | None = None,
     tolerance: float | None = None,
     record: bool = False,
     savings: bool = True,
@@ -95,6 +97,8 @@ def relax(
         steps: number of steps, or the most steps where the solver or the tolerance ends the relaxation.
         initial: where free nodes start (a `Given` one holds states with a batch axis).
         coordinates: the variables in which the solver works.
+        schedule: factors on the energies of the terms, step by step; the residual that is returned belongs to the
+            energy without them.
         tolerance: stop a sample once its relative residual is at most this; None takes all steps.
         record: keep energies by term and the gradient norm at every step.
         savings: leave out what is known to be zero or constant. The result is the same, the cost is not.
@@ -105,19 +109,22 @@ def relax(
         A `Relaxation`, every array with a leading batch axis.
 
     Raises:
-        ValueError: if a clamp names an unknown node or has a wrong shape, if a key is missing or `steps` is negative.
+        ValueError: if a clamp names an unknown node or has a wrong shape, if a key is missing, if `steps` is
+            negative, or if a schedule meets a tolerance or a solver that ends by itself.
 
     Cost: one gradient of the energy a step for gradient solvers.
     """
     at_least("steps", steps, 0)
     batch = _batch_size(network, clamps)
+    if schedule is not None and (tolerance is not None or solver.terminates):
+        raise ValueError("a schedule needs a fixed number of steps: leave out the tolerance, and use Gradient().")
     if key is None:
         if solver.stochastic or initial.stochastic:
             raise ValueError("key must be given: the solver or the initialiser draws random numbers.")
         key = jax.random.key(0)
 
     def one(clamps: Clamps, initial: AbstractInitialiser, index: Array) -> Relaxation:
-        loop = _Loop(network, clamps, solver, coordinates, steps, tolerance, record, savings, unroll)
+        loop = _Loop(network, clamps, solver, coordinates, steps, schedule, tolerance, record, savings, unroll)
         return loop.run(initial, jax.random.fold_in(key, index))
 
     return eqx.filter_vmap(one)(dict(clamps), initial, jnp.arange(batch))
@@ -150,6 +157,7 @@ class _Loop(eqx.Module):
     solver: AbstractSolver
     coordinates: AbstractCoordinates
     steps: int
+    schedule: AbstractSchedule | None
     tolerance: float | None
     record: bool
     savings: bool
@@ -172,7 +180,7 @@ class _Loop(eqx.Module):
         settled = self.coordinates.states(self.network, variables, self.clamps)
         return Relaxation(
             states=settled,
-            result=self._result(settled, relative, ended),
+            result=self._result(settled, energies, relative, ended),
             steps=taken,
             residual=relative,
             trace=self._trace(points, taken, energies, last) if self.record else None,
@@ -200,6 +208,17 @@ class _Loop(eqx.Module):
         learning = {name for name, term in graph.predictions(terms).items() if term.density.learns()}
         return plan, frozenset(terms) - plan[-1].active - learning
 
+    def _scheduled(self, objective: Objective, t: Int[Array, ""] | int) -> Objective:
+        return objective if self.schedule is None else objective.weighted(self.schedule.factors(self._arrival(), t))
+
+    def _arrival(self) -> dict[str, int]:
+        """Return name of term -> step at which it first holds energy, after a forward start."""
+        terms = self.network.terms
+        free = frozenset(self.network.shapes) - whole(self.clamps)
+        resting = Forward().resting_terms(self.network, self.clamps)
+        sets = graph.waves(terms, free, frozenset(terms) - resting)
+        return {name: next((t for t, active in enumerate(sets) if name in active), len(sets)) for name in terms}
+
     def _advance(
         self, objective: Objective, variables: Variables, state: Any, key: PRNGKeyArray
     ) -> tuple[Variables, Any, tuple[dict[str, Array], Array]]:
@@ -226,13 +245,15 @@ class _Loop(eqx.Module):
         unroll = unrolls(plan[-1].energies, variables, steps=rest) if self.unroll is None else self.unroll
         points = []
         for t, objective in enumerate(spreading + [plan[-1]] * (rest if unroll else 0)):
+            objective = self._scheduled(objective, t)
             variables, state, point = self._advance(objective, variables, state, jax.random.fold_in(key, t))
             points.append(self._fill(point))
         stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *points) if points else None
         if not unroll and rest > 0:
 
             def body(carry: tuple[Variables, Any], t: Array) -> tuple[tuple[Variables, Any], Any]:
-                moved, state, point = self._advance(plan[-1], *carry, jax.random.fold_in(key, t))
+                objective = self._scheduled(plan[-1], t)
+                moved, state, point = self._advance(objective, *carry, jax.random.fold_in(key, t))
                 return (moved, state), self._fill(point)
 
             steps = jnp.arange(len(spreading), self.steps)
@@ -294,9 +315,11 @@ class _Loop(eqx.Module):
         by_term, size = jax.tree.map(lambda p, f: p.at[taken].set(f), padded, final)
         return Trace(by_term, size)
 
-    def _result(self, states: Mapping[str, Array], relative: Array, ended: Array) -> Any:
+    def _result(self, states: Mapping[str, Array], energies: Mapping[str, Array], relative: Array, ended: Array) -> Any:
         kinds: Any = Result  # its members are not strings, whatever a type checker thinks
-        finite = jnp.isfinite(relative)  # states near the largest number may be finite, their gradient is not
+        # States near the largest number may be finite, their energy is not. (The gradient would say the same and
+        # cost another pass.)
+        finite = jnp.isfinite(sum(energies.values(), start=jnp.zeros(())))
         for state in states.values():
             finite &= jnp.all(jnp.isfinite(state))
         if self.tolerance is None and not self.solver.terminates:

@@ -24,6 +24,7 @@ from ..registry import exported_classes, find, nearest
 CHOICES: dict[Any, tuple[str, Mapping[str, Any]]] = {
     AbstractDensity: ("density", DENSITIES),
     AbstractSolver: ("solver", {"Gradient": inference.Gradient, "Flow": inference.Flow}),
+    inference.GaussNewton: ("solver", {"GaussNewton": inference.GaussNewton}),
     initialise.AbstractInitialiser: (
         "initialiser",
         {n: c for n, c in exported_classes(initialise, initialise.AbstractInitialiser).items() if n != "Given"},

@@ -310,7 +310,7 @@ class _Run:
             self.record.relaxation = (self.record.relaxation or {}) | {which: trace}
         self.record.seconds["evidence"] += time.perf_counter() - began
         kept = evidence.plain(found)
-        return {name: kept[name] for name in ("residual", "cosine", "norm_ratio") if name in kept}
+        return {name: kept[name] for name in ("residual", "state_residual", "cosine", "norm_ratio") if name in kept}
 
     def _measure(self, dynamic: Any, inputs: Any, labels: Any, epoch: Any) -> dict[str, Any]:
         network = self._network(dynamic)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,8 +10,10 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..algorithms.contract import AbstractAlgorithm
 from ..core import graph
-from ..core.clamp import Clamps
+from ..core.clamp import Clamps, whole
+from ..core.coordinates import StateCoordinates
 from ..core.network import Network
+from ..inference.objective import everywhere, norm
 from ..learning.backprop import backprop
 
 
@@ -20,7 +23,11 @@ def measure(
     """Return the evidence as a tree of arrays.
 
     Entries:
-        residual: batch median of the relative residual at the last step (absent without inference).
+        residual: batch median of the relative residual at the last step, in the variables that the solver moves
+            (absent without a relaxation).
+        state_residual: batch median of the norm of the energy's gradient in the states where the weights learn, divided
+            by its norm at the forward states; the same measure for every algorithm with inference (absent where the
+            graph has a cycle).
         cosine, norm_ratio: by term, of the weight gradient with backpropagation's on the same batch (absent where the
             graph has a cycle).
         energies: batch mean by term in nats where the weights learn.
@@ -37,6 +44,9 @@ def measure(
         )
         found["cosine"] = {name: _cosine(*pair) for name, pair in pairs.items() if jax.tree.leaves(pair[1])}
         found["norm_ratio"] = {name: _ratio(*pair) for name, pair in pairs.items() if jax.tree.leaves(pair[1])}
+    settled = signal.settled()
+    if settled is not None and not cyclic:
+        found["state_residual"] = jnp.median(_state_residual(network, batch, settled))
     if signal.relaxation is not None:
         found["residual"] = jnp.median(signal.relaxation.residual)
         found["errors"] = jax.vmap(network.errors)(signal.relaxation.states)
@@ -49,6 +59,17 @@ def measure(
                 "residual": jnp.nanmean(relative, axis=0),
             }
     return found
+
+
+def _state_residual(network: Network, batch: Clamps, settled: dict[str, Array]) -> Float[Array, "batch"]:
+    def one(clamps: Clamps, states: dict[str, Array]) -> Float[Array, ""]:
+        free = frozenset(network.shapes) - whole(clamps)
+        objective = everywhere(network, clamps, StateCoordinates(), {}, free)
+        ends = (StateCoordinates().variables(network, s, clamps) for s in (network.forward(clamps), states))
+        first, last = (norm(objective.gradient(variables)) for variables in ends)
+        return jnp.where(first > 0, last / jnp.where(first > 0, first, 1), 0)
+
+    return eqx.filter_vmap(one)(dict(batch), settled)
 
 
 def plain(found: dict[str, Any]) -> dict[str, Any]:

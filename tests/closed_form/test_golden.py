@@ -8,12 +8,12 @@ import pytest
 from examples import Example
 from oracles import dense_gradients, settled, signal
 
-from hookean.algorithms import BP, PC
+from hookean.algorithms import BP, EPC, GN, PC, PCALM
 from hookean.core.coordinates import ErrorCoordinates
 from hookean.core.layers import Dense, identity
 from hookean.core.network import Network
 from hookean.core.term import Prediction
-from hookean.inference import Gradient
+from hookean.inference import GaussNewton, Gradient
 
 DIGITS = 6e-9  # the numbers are given to eight decimals
 
@@ -119,3 +119,45 @@ def test_scalar_chain():
     (dW1, _), (dW2, _) = dense_gradients(network, found.gradient)
     np.testing.assert_allclose(dW1, [[1.5]], atol=1e-12)  # -(-1.5) * 1
     np.testing.assert_allclose(dW2, [[0.25]], atol=1e-12)  # -(-0.5) * 0.5
+
+
+def test_augmented_lagrangian(golden):
+    """Six steps with eta 0.25, alpha and rho 1; the weights take the multipliers before their last step."""
+    network, clamps = golden
+    algorithm = PCALM(0.25, 1.0, 1.0, steps=6)
+    found = signal(algorithm, Example(network, {"train": clamps}))
+    np.testing.assert_allclose(found.states["s1"][0], [0.65997859, -0.53645282], atol=DIGITS)
+    np.testing.assert_allclose(found.states["s2"][0], [0.20586712, -0.64618427], atol=DIGITS)
+    _, multipliers = algorithm._relaxed(network, {name: value[0] for name, value in clamps.items()})
+    np.testing.assert_allclose(multipliers["s1"], [-0.01860376, 0.00295511], atol=DIGITS)
+    np.testing.assert_allclose(multipliers["s2"], [-0.03102609, 0.01383064], atol=DIGITS)
+    check(
+        network,
+        found.gradient,
+        [[0.01266928, -0.01266928], [-0.00252742, 0.00252742]],
+        [[0.02050027, -0.01666331], [-0.00591749, 0.00480994]],
+        [[0.00596176, -0.01871301]],
+    )
+
+
+def test_error_coding_divides_by_how_far_the_errors_moved(golden):
+    network, clamps = golden
+    found = signal(EPC(0.1, 2, safety=None), Example(network, {"train": clamps}))
+    check(
+        network,
+        jax.tree.map(lambda leaf: 0.2 * leaf, found.gradient),
+        [[0.00181682, -0.00181682], [-0.0004444, 0.0004444]],
+        [[0.0036943, -0.00299902], [-0.0011196, 0.00090889]],
+        [[0.00491169, -0.01570516]],
+    )
+
+
+def test_gauss_newton_at_the_golden_equilibrium(golden):
+    network, clamps = golden
+    found = signal(GN(GaussNewton(1), steps=30), Example(network, {"train": clamps}))
+    np.testing.assert_allclose(found.relaxation.states["s1"][1], [0.6567689, -0.53564167], atol=DIGITS * 10)
+    np.testing.assert_allclose(sum(found.energies.values()), 2.18481094e-4, atol=1e-12)
+    once = settled(network, clamps, solver=GaussNewton(1), steps=1, coordinates=ErrorCoordinates())[0]
+    # Linearised at the forward pass: S = 2.57055471, so that the output's error is r / S.
+    predicted = 0.5 - np.asarray(jax.vmap(network.errors)(once.states)["y"])[0]
+    np.testing.assert_allclose(0.5 - predicted, (0.5 - 0.53352157) / 2.57055471, rtol=0.01)

@@ -2,5 +2,6 @@
 
 from .decoder import decoder as decoder
 from .mlp import mlp as mlp
+from .residual_mlp import residual_mlp as residual_mlp
 from .vgg import vgg5 as vgg5
 from .vgg import vgg7 as vgg7

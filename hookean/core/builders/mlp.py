@@ -21,6 +21,8 @@ def mlp(
     *,
     hidden: Sequence[int] = (128, 128, 128),
     activation: Activation = jax.nn.gelu,
+    orthogonal: float | None = None,
+    precision: float = 1.0,
     output: AbstractDensity = Gaussian(),
     key: PRNGKeyArray,
 ) -> Network:
@@ -34,6 +36,9 @@ def mlp(
         outputs: number of outputs (classes).
         hidden: width of each hidden node (default: the benchmark's, 134,794 parameters for 784 inputs, ten classes).
         activation: $\phi$ (default: GELU, the best choice of the benchmark for most rules).
+        orthogonal: start from orthogonal weights with this gain and zero biases (gain $\sqrt2$ keeps the size of
+            signals over many GELU or ReLU layers); None keeps the weights below.
+        precision: $\gamma$, precision of every hidden node; the output's is 1 (default 1).
         output: density of the output node (default: squared error; `Categorical()` for cross entropy).
         key: for the weights, uniform in $\pm 1/\sqrt{\text{fan-in}}$.
 
@@ -49,6 +54,8 @@ def mlp(
         last = target == "y"
         phi = identity if last else activation
         layer = Dense(widths[i], widths[i + 1], phi, key=layer_keys[i])
-        terms.append(Prediction(target, source, layer, output if last else Gaussian()))
+        if orthogonal is not None:
+            layer = layer.orthogonal(orthogonal, key=layer_keys[i])
+        terms.append(Prediction(target, source, layer, output if last else Gaussian(precision)))
     nodes = {"x": shape} | dict(zip(names[1:], widths[1:], strict=True))
     return Network(nodes, terms, input="x", output="y")

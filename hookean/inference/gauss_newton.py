@@ -1,0 +1,183 @@
+r"""Gauss-Newton in output space: the equilibrium in a few passes, at any depth, without a rate to tune."""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
+
+from ..core import graph
+from ..core.checks import at_least
+from ..core.clamp import whole
+from ..core.coordinates import ErrorCoordinates
+from ..core.density import Gaussian
+from ..core.term import Prediction
+from .objective import Objective, Variables
+from .solver import AbstractSolver
+
+
+class GaussNewton(AbstractSolver):
+    r"""Gauss-Newton steps on the prediction errors, each solved in the space of the outputs.
+
+    In error coordinates the energy is $\frac12 e^\top D e + \ell(\hat y(e))$ with D the precisions of the free nodes.
+    With J the Jacobian of the clamped terms' predictions, $RR^\top$ the curvature of $\ell$ in them, $A = R^\top J$
+    and g the gradient, one step is
+
+    $$e \leftarrow e - D^{-1}g + D^{-1}A^\top w, \qquad (I + A D^{-1}A^\top)\, w = A D^{-1} g .$$
+
+    The system has as many unknowns as the network has outputs. Conjugate gradients solve it; each iteration sends one
+    signal forward and one backward through the network, so the passes of a step do not grow with depth. In a linear
+    network with squared errors and as many iterations as outputs, one step lands on the equilibrium.
+
+    Arguments:
+        iterations: conjugate-gradient iterations of a step (default 2).
+        damping: $\mu \ge 0$, puts $(1 + \mu) D$ in the place of D in the step (Levenberg; default 0).
+        halvings: most times that a step which raises the energy of its sample is halved (default 0: steps are not
+            looked at; each look costs a forward pass).
+
+    Raises:
+        ValueError: outside error coordinates, or where a free node has no Gaussian prediction of its own, or where a
+            term is no prediction.
+
+    Cost: 2 (iterations + 1) passes a step, the gradient included.
+
+    Source: this project. Woodbury's identity makes the step of Gauss-Newton as cheap as the number of outputs.
+    """
+
+    iterations: int = 2
+    damping: float = 0.0
+    halvings: int = 0
+    rests = False  # errors reach every node in one step
+    terminates = False
+    stochastic = False
+
+    def __check_init__(self) -> None:
+        at_least("iterations", self.iterations, 1)
+        at_least("halvings", self.halvings, 0)
+        if not (math.isfinite(self.damping) and self.damping >= 0):
+            raise ValueError(f"damping must be a number that is not negative, got {self.damping}.")
+
+    def init(self, objective: Objective, variables: Variables) -> Any:
+        _split(objective)
+        return ()
+
+    def step(
+        self,
+        objective: Objective,
+        variables: Variables,
+        gradient: Variables,
+        state: Any,
+        *,
+        key: PRNGKeyArray,
+    ) -> tuple[Variables, Any]:
+        del key
+        move = self._direction(objective, variables, gradient)
+        if self.halvings:
+            move = _shortened(objective, variables, move, self.halvings)
+        return {name: variables[name] + move[name] for name in variables}, state
+
+    def terminate(self, state: Any) -> Bool[Array, ""]:
+        del state
+        return jnp.array(False)
+
+    def _direction(self, objective: Objective, variables: Variables, gradient: Variables) -> Variables:
+        owners, clamped = _split(objective)
+        terms = graph.predictions(objective.network.terms)
+        free = {node: terms[name] for node, name in owners.items()}
+
+        def weak(signal: Variables) -> Variables:
+            """Apply the inverse of the (damped) precisions."""
+            stiff = {n: (1 + self.damping) * objective.factors.get(owners[n], 1.0) for n in free}
+            return {n: _gaussian(t).precision.solve(signal[n]) / stiff[n] for n, t in free.items()}
+
+        def drives(variables: Variables) -> dict[str, Array]:
+            states = objective.coordinates.states(objective.network, variables, objective.clamps)
+            return {name: term.predict(states) for name, term in clamped.items()}
+
+        predicted, push = jax.linearize(drives, variables)
+        pull = jax.linear_transpose(push, variables)
+
+        def root(signal: dict[str, Array]) -> dict[str, Array]:
+            factor = {n: objective.factors.get(n, 1.0) ** 0.5 for n in clamped}
+            return {n: factor[n] * t.density.curvature_root(predicted[n], signal[n]) for n, t in clamped.items()}
+
+        def ahead(signal: Variables) -> dict[str, Array]:
+            """Apply A: forward through the network, then the transposed root."""
+            return jax.linear_transpose(root, predicted)(push(signal))[0]
+
+        def back(signal: dict[str, Array]) -> Variables:
+            """Apply the transpose of A."""
+            return pull(root(signal))[0]
+
+        step = weak(gradient)
+        residual = direction = ahead(step)
+        move = {name: -value for name, value in step.items()}
+        size = _dot(residual, residual)
+        for i in range(self.iterations):
+            signal = back(direction)
+            answer = weak(signal)
+            # The curvature along a direction needs no pass forward: w^T A D^-1 A^T w is a square of what came back.
+            curvature = _dot(direction, direction) + _dot(signal, answer)
+            length = jnp.where(curvature > 0, size / jnp.where(curvature > 0, curvature, 1), 0)
+            move = _add(move, length, answer)
+            if i + 1 < self.iterations:
+                residual = _add(_add(residual, -length, direction), -length, ahead(answer))
+                smaller = _dot(residual, residual)
+                turn = jnp.where(size > 0, smaller / jnp.where(size > 0, size, 1), 0)
+                direction, size = _add(residual, turn, direction), smaller
+        return move
+
+
+def _split(objective: Objective) -> tuple[dict[str, str], dict[str, Prediction]]:
+    """Return (free node -> name of the term whose error is its variable, name -> term with a clamped target)."""
+    if not isinstance(objective.coordinates, ErrorCoordinates):
+        raise ValueError("GaussNewton works on prediction errors: it needs coordinates=ErrorCoordinates().")
+    terms = objective.network.terms
+    found = graph.predictions(terms)
+    if len(found) < len(terms):
+        raise ValueError("GaussNewton needs terms that are predictions; for couplings use Newton().")
+    order, _ = graph.forward_order(terms, objective.clamps)
+    free = {found[name].target: name for name in order}
+    held = whole(objective.clamps)
+    without = sorted(set(objective.network.shapes) - held - set(free))
+    if without:
+        raise ValueError(f"GaussNewton needs a prediction of every free node, but nothing predicts {without}.")
+    not_gaussian = sorted(node for node, name in free.items() if not isinstance(found[name].density, Gaussian))
+    if not_gaussian:
+        raise ValueError(f"GaussNewton needs Gaussian predictions of free nodes, but not so: {not_gaussian}.")
+    rest = {name: term for name, term in found.items() if name not in order}
+    twice = sorted(term.target for term in rest.values() if term.target not in held)
+    if twice:
+        raise ValueError(f"GaussNewton needs one prediction for each free node, but two terms predict {twice}.")
+    return free, rest
+
+
+def _gaussian(term: Prediction) -> Gaussian:
+    assert isinstance(term.density, Gaussian)
+    return term.density
+
+
+def _shortened(objective: Objective, variables: Variables, move: Variables, halvings: int) -> Variables:
+    """Halve a step until it does not raise the energy; take no step where that does not help."""
+
+    def energy(factor: Float[Array, ""]) -> Float[Array, ""]:
+        return objective.total(objective.energies(_add(variables, factor, move)))
+
+    def raises(carry: tuple[Array, Array]) -> Bool[Array, ""]:
+        times, factor = carry
+        return (times <= halvings) & ~(energy(factor) <= begun + rounding)
+
+    begun = energy(jnp.zeros(()))
+    rounding = 8 * jnp.finfo(begun.dtype).eps * jnp.abs(begun)
+    start = (jnp.zeros((), jnp.int32), jnp.ones(()))
+    times, factor = jax.lax.while_loop(raises, lambda carry: (carry[0] + 1, carry[1] / 2), start)
+    return {name: jnp.where(times <= halvings, factor * value, 0) for name, value in move.items()}
+
+
+def _dot(one: dict[str, Array], other: dict[str, Array]) -> Any:
+    return sum(jnp.sum(one[name] * other[name]) for name in one)
+
+
+def _add(one: dict[str, Array], factor: Float[Array, ""], other: dict[str, Array]) -> dict[str, Array]:
+    return {name: value + factor * other[name] for name, value in one.items()}
