@@ -45,6 +45,7 @@ class Signal(eqx.Module):
         gradient: a tree shaped like the network, None where nothing is trained.
         energies: batch mean of each term's energy in nats at the states that the gradient was taken at.
         relaxation: how inference went; None where the algorithm has no relaxation.
+        network: the network whose energy was relaxed, where it is not the one given (precisions measured on a batch).
         states: the states that the weights learned from, where they do not stand in the relaxation; or None.
     """
 
@@ -52,6 +53,7 @@ class Signal(eqx.Module):
     energies: dict[str, Float[Array, ""]]
     relaxation: Relaxation | None
     states: dict[str, Array] | None = None
+    network: Network | None = None
 
     def settled(self) -> dict[str, Array] | None:
         """Return the states that the weights learned from; None where the algorithm has no inference."""

@@ -2,15 +2,22 @@
 
 from typing import ClassVar
 
+import equinox as eqx
+import jax
+import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from ..core.checks import at_least
-from ..core.clamp import Clamps
+from ..core import graph
+from ..core.checks import at_least, positive
+from ..core.clamp import Clamps, value
 from ..core.coordinates import ErrorCoordinates
+from ..core.density import Gaussian
 from ..core.network import Network
+from ..core.precision import ScaledPrecision
 from ..inference.gauss_newton import GaussNewton
 from ..inference.relax import relax
+from ..learning.batch import mean_gradient
 from ..learning.energy_gradient import settled_gradient
 from .contract import AbstractAlgorithm, Info, Signal, TrainState, learn_once
 
@@ -21,9 +28,15 @@ class GN(AbstractAlgorithm):
     The weight gradient is that of PC whose relaxation has come to rest. With hidden precision $\gamma$ it is, to first
     order, backpropagation's with the output residual r replaced by $S^{-1}r$, $S = I + JJ^\top/\gamma$.
 
+    $JJ^\top$ grows while a deep network trains. With `saturation` $\kappa$ the hidden precisions follow it: for every
+    batch they are scaled by one factor, so that $r^\top JJ^\top r / \gamma = \kappa\, r^\top r$ on average. The output
+    error is then damped by about $1 / (1 + \kappa)$ all through training: towards 0 the gradient is backpropagation's,
+    well above 1 the errors swallow the residual.
+
     Arguments:
         solver: the Gauss-Newton solver; how many conjugate-gradient iterations, and whether steps are guarded.
         steps: Gauss-Newton steps a batch (default 2; one is enough where the hidden precision is large).
+        saturation: $\kappa$; None leaves the network's own precisions.
         optimiser: the weight rule; it sees the batch mean.
 
     Cost: with k iterations, 2 (k + 1) passes a step, and one gradient of the energy.
@@ -33,6 +46,7 @@ class GN(AbstractAlgorithm):
 
     solver: GaussNewton = GaussNewton()
     steps: int = 2
+    saturation: float | None = None
     optimiser: optax.GradientTransformation = optax.adam(1e-3)
 
     label: ClassVar[str] = "PC-GN"
@@ -41,6 +55,8 @@ class GN(AbstractAlgorithm):
 
     def __check_init__(self) -> None:
         at_least("steps", self.steps, 1)
+        if self.saturation is not None:
+            positive("saturation", self.saturation)
 
     def check(self, network: Network) -> None:
         del network
@@ -52,8 +68,10 @@ class GN(AbstractAlgorithm):
         self, network: Network, batch: Clamps, *, epoch: Int[Array, ""] | int, key: PRNGKeyArray, record: bool = False
     ) -> Signal:
         del epoch
+        factor = None if self.saturation is None else saturating_factor(network, batch, self.saturation)
+        relaxed = network if factor is None else scaled(network, batch, factor)
         relaxation = relax(
-            network,
+            relaxed,
             batch,
             solver=self.solver,
             steps=self.steps,
@@ -61,8 +79,63 @@ class GN(AbstractAlgorithm):
             record=record,
             key=key,
         )
-        gradient, energies = settled_gradient(network, relaxation)
-        return Signal(gradient, energies, relaxation)
+        if factor is None:
+            return Signal(*settled_gradient(network, relaxation), relaxation)
+        gradient, energies = mean_gradient(
+            lambda model, states: scaled(model, batch, factor).energies(states), network, relaxation.states
+        )
+        return Signal(gradient, energies, relaxation, network=relaxed)
 
     def step(self, state: TrainState, batch: Clamps, *, key: PRNGKeyArray) -> tuple[TrainState, Info]:
         return learn_once(self, state, batch, key=key)
+
+
+def saturating_factor(network: Network, batch: Clamps, saturation: float) -> Float[Array, ""]:
+    r"""Return the factor on hidden precisions with which $r^\top JD^{-1}J^\top r = \kappa\,r^\top r$ in the batch mean.
+
+    r is the slope of the energy in the clamped terms' predictions at the forward states, D the hidden precisions with
+    the factor, J the Jacobian in the errors of the free nodes.
+
+    Cost: one forward and one backward pass, which the first step of the relaxation shares.
+    """
+
+    def one(clamps: Clamps) -> tuple[Float[Array, ""], Float[Array, ""]]:
+        terms = graph.predictions(network.terms)
+        held = {name: term for name, term in terms.items() if term.target in clamps}
+        owners = {term.target: term for term in terms.values() if term.target not in clamps}
+        errors = {node: jnp.zeros(network.shapes[node]) for node in owners}
+
+        def drives(errors: dict[str, Array]) -> dict[str, Array]:
+            states = ErrorCoordinates().states(network, errors, clamps)
+            return {name: term.predict(states) for name, term in held.items()}
+
+        predicted, back = jax.vjp(drives, errors)
+        slope = {
+            name: jax.grad(term.density.energy, argnums=1)(value(clamps[term.target]), predicted[name])
+            for name, term in held.items()
+        }
+        pulled = back(slope)[0]
+        answer = {node: _gaussian(term.density).precision.solve(pulled[node]) for node, term in owners.items()}
+        inner = sum((jnp.sum(pulled[node] * answer[node]) for node in owners), start=jnp.zeros(()))
+        return inner, sum((jnp.sum(s**2) for s in slope.values()), start=jnp.zeros(()))
+
+    inner, size = jax.tree.map(jnp.mean, eqx.filter_vmap(one)(dict(batch)))
+    return inner / jnp.where(size > 0, size, 1) / saturation
+
+
+def scaled(network: Network, batch: Clamps, factor: Float[Array, ""]) -> Network:
+    """Return the network with the precision of every free node times `factor`."""
+    terms = {}
+    for name, term in network.terms.items():
+        target = getattr(term, "target", None)
+        if target is not None and target not in batch:
+            density = Gaussian(ScaledPrecision(_gaussian(term.density).precision, factor))
+            term = eqx.tree_at(lambda t: t.density, term, density)
+        terms[name] = term
+    return eqx.tree_at(lambda n: n.term_list, network, tuple(terms.values()))
+
+
+def _gaussian(density: object) -> Gaussian:
+    if not isinstance(density, Gaussian):
+        raise ValueError(f"GN needs Gaussian predictions of free nodes, got {type(density).__name__}.")
+    return density

@@ -148,3 +148,26 @@ class FullPrecision(AbstractPrecision):
         if isinstance(self.value, Frozen):
             return jnp.linalg.slogdet(self.value.value)[1]
         return 2.0 * jnp.sum(jnp.diag(self.value))
+
+
+class ScaledPrecision(AbstractPrecision):
+    r"""$c\,\Pi$: a precision times a factor that is not trained, such as one that is measured for every batch."""
+
+    precision: AbstractPrecision
+    factor: Float[Array, ""] | float
+
+    @property
+    def learned(self) -> bool:
+        return self.precision.learned
+
+    def times(self, error: Float[Array, "*node"]) -> Float[Array, "*node"]:
+        return self.factor * self.precision.times(error)
+
+    def solve(self, signal: Float[Array, "*node"]) -> Float[Array, "*node"]:
+        return self.precision.solve(signal) / self.factor
+
+    def root(self, signal: Float[Array, "*node"]) -> Float[Array, "*node"]:
+        return self.factor**0.5 * self.precision.root(signal)
+
+    def log_determinant(self, size: int) -> Float[Array, ""]:
+        return self.precision.log_determinant(size) + size * jnp.log(self.factor)

@@ -46,7 +46,7 @@ def measure(
         found["norm_ratio"] = {name: _ratio(*pair) for name, pair in pairs.items() if jax.tree.leaves(pair[1])}
     settled = signal.settled()
     if settled is not None and not cyclic:
-        found["state_residual"] = jnp.median(_state_residual(network, batch, settled))
+        found["state_residual"] = jnp.median(_state_residual(signal.network or network, batch, settled))
     if signal.relaxation is not None:
         found["residual"] = jnp.median(signal.relaxation.residual)
         found["errors"] = jax.vmap(network.errors)(signal.relaxation.states)
