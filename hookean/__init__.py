@@ -9,11 +9,17 @@ from typing import Any
 
 from .algorithms import BP as BP
 from .algorithms import CN as CN
+from .algorithms import EPC as EPC
+from .algorithms import GN as GN
 from .algorithms import IPC as IPC
 from .algorithms import NN as NN
 from .algorithms import PC as PC
+from .algorithms import PCALM as PCALM
 from .algorithms import PN as PN
 from .algorithms import ZIL as ZIL
+from .algorithms import EPNudging as EPNudging
+from .algorithms import FixedPrediction as FixedPrediction
+from .algorithms import ScheduledPC as ScheduledPC
 from .algorithms.contract import AbstractAlgorithm as AbstractAlgorithm
 from .algorithms.contract import Info as Info
 from .algorithms.contract import Signal as Signal
@@ -21,6 +27,7 @@ from .algorithms.contract import TrainState as TrainState
 from .algorithms.nudging import Nudge as Nudge
 from .core.builders import decoder as decoder
 from .core.builders import mlp as mlp
+from .core.builders import residual_mlp as residual_mlp
 from .core.builders import vgg5 as vgg5
 from .core.builders import vgg7 as vgg7
 from .core.clamp import Masked as Masked
@@ -42,6 +49,7 @@ from .core.term import AbstractTerm as AbstractTerm
 from .core.term import Coupling as Coupling
 from .core.term import Prediction as Prediction
 from .inference import Flow as Flow
+from .inference import GaussNewton as GaussNewton
 from .inference import Gradient as Gradient
 from .inference import Optax as Optax
 from .inference.relax import Relaxation as Relaxation

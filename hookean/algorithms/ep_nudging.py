@@ -77,8 +77,11 @@ class EPNudging(AbstractAlgorithm):
         if self.phases == "positive":
             return plus
         minus = self._phase(network, batch, jnp.full(size, -self.beta))
-        scaled = (jax.tree.map(lambda g, s=s: s * self.beta * g, p.gradient) for s, p in ((1, plus), (-1, minus)))
-        return Signal(centred(*scaled, self.beta), plus.energies, None, plus.states)
+        # Each phase comes divided by its beta; the contrast takes the gradients themselves.
+        rising, falling = (
+            jax.tree.map(lambda g, b=b: b * g, phase.gradient) for b, phase in ((self.beta, plus), (-self.beta, minus))
+        )
+        return Signal(centred(rising, falling, self.beta), plus.energies, None, plus.states)
 
     def step(self, state: TrainState, batch: Clamps, *, key: PRNGKeyArray) -> tuple[TrainState, Info]:
         return learn_once(self, state, batch, key=key)

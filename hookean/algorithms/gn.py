@@ -15,6 +15,7 @@ from ..core.coordinates import ErrorCoordinates
 from ..core.density import Gaussian
 from ..core.network import Network
 from ..core.precision import ScaledPrecision
+from ..core.term import AbstractTerm, Prediction
 from ..inference.gauss_newton import GaussNewton
 from ..inference.relax import relax
 from ..learning.batch import mean_gradient
@@ -125,10 +126,9 @@ def saturating_factor(network: Network, batch: Clamps, saturation: float) -> Flo
 
 def scaled(network: Network, batch: Clamps, factor: Float[Array, ""]) -> Network:
     """Return the network with the precision of every free node times `factor`."""
-    terms = {}
+    terms: dict[str, AbstractTerm] = {}
     for name, term in network.terms.items():
-        target = getattr(term, "target", None)
-        if target is not None and target not in batch:
+        if isinstance(term, Prediction) and term.target not in batch:
             density = Gaussian(ScaledPrecision(_gaussian(term.density).precision, factor))
             term = eqx.tree_at(lambda t: t.density, term, density)
         terms[name] = term

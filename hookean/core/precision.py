@@ -155,10 +155,12 @@ class ScaledPrecision(AbstractPrecision):
 
     precision: AbstractPrecision
     factor: Float[Array, ""] | float
+    learned: bool = eqx.field(static=True)
 
-    @property
-    def learned(self) -> bool:
-        return self.precision.learned
+    def __init__(self, precision: AbstractPrecision, factor: Float[Array, ""] | float):
+        self.precision = precision
+        self.factor = factor
+        self.learned = precision.learned
 
     def times(self, error: Float[Array, "*node"]) -> Float[Array, "*node"]:
         return self.factor * self.precision.times(error)

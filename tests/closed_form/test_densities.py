@@ -1,11 +1,12 @@
 """Energies of every density worked out by hand, with the log-normaliser of a learned precision."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from hookean.core.density import DENSITIES, Bernoulli, Categorical, Gaussian
-from hookean.core.precision import DiagonalPrecision, FullPrecision, ScalarPrecision
+from hookean.core.precision import DiagonalPrecision, FullPrecision, ScalarPrecision, ScaledPrecision
 
 LOG = np.log
 STATE, PREDICTION = jnp.array([2.0, -3.0]), jnp.array([1.0, -1.0])  # the error is [1, -2]
@@ -80,3 +81,41 @@ def test_bernoulli():
 
 def test_every_named_density_is_worked_out_here():
     assert set(DENSITIES.values()) == {Gaussian, Categorical, Bernoulli}
+
+
+@pytest.mark.parametrize("name", ["gaussian", "diagonal", "full", "learned", "categorical", "bernoulli"])
+def test_root_times_its_transpose_is_the_curvature_in_the_prediction(name):
+    diagonal, full = jnp.array([0.5, 1.0, 2.0]), jnp.array([[2.0, 0.3, 0.1], [0.3, 1.5, -0.2], [0.1, -0.2, 1.0]])
+    density = {
+        "gaussian": Gaussian(0.7),
+        "diagonal": Gaussian(DiagonalPrecision(diagonal)),
+        "full": Gaussian(FullPrecision(full)),
+        "learned": Gaussian(FullPrecision(full, learned=True)),
+        "categorical": Categorical(),
+        "bernoulli": Bernoulli(),
+    }[name]
+    state = jnp.array([0.0, 1.0, 0.0])
+    prediction = jnp.array([0.4, -1.2, 0.9])
+    curvature = jax.hessian(density.energy, argnums=1)(state, prediction)
+    root = jax.jacobian(lambda v: density.curvature_root(prediction, v))(jnp.zeros(3))
+    np.testing.assert_allclose(root @ root.T, curvature, atol=1e-12)
+
+
+@pytest.mark.parametrize("learned", [False, True])
+def test_solving_undoes_a_precision(learned):
+    full = jnp.array([[2.0, 0.3], [0.3, 1.5]])
+    made = [
+        ScalarPrecision(0.7, learned=learned),
+        DiagonalPrecision(jnp.array([0.5, 3.0]), learned=learned),
+        FullPrecision(full, learned=learned),
+    ]
+    for precision in (*made, *(ScaledPrecision(p, 1.7) for p in made)):
+        error = jnp.array([0.3, -1.1])
+        np.testing.assert_allclose(precision.solve(precision.times(error)), error, atol=1e-12)
+    for precision in made:
+        scaled = ScaledPrecision(precision, 1.7)
+        assert scaled.learned is learned
+        np.testing.assert_allclose(scaled.times(jnp.ones(2)), 1.7 * precision.times(jnp.ones(2)), atol=1e-12)
+        np.testing.assert_allclose(
+            scaled.log_determinant(2), precision.log_determinant(2) + 2 * np.log(1.7), atol=1e-12
+        )

@@ -11,6 +11,7 @@ import pytest
 from oracles import LinearChain, close, flat, relaxed, settled, signal
 
 from hookean.algorithms import BP, GN
+from hookean.algorithms.gn import saturating_factor
 from hookean.core.builders import mlp, residual_mlp
 from hookean.core.coordinates import ErrorCoordinates
 from hookean.core.density import Categorical, Gaussian
@@ -181,3 +182,30 @@ def test_a_residual_network_of_many_layers_settles_in_the_same_steps():
         found.append(float(jnp.median(end.residual)))
         assert all(np.abs(np.asarray(leaf)).max() > 0 for leaf in jax.tree.leaves(gradient))
     assert max(found) < 1e-2
+
+
+@pytest.mark.parametrize("output", [Gaussian(), Categorical()], ids=["squared", "categorical"])
+@pytest.mark.parametrize("saturation", [0.1, 2.0])
+def test_precision_follows_the_curvature(output, saturation):
+    """r' J J' r / gamma = kappa r' r on average, by dense Jacobians; and the weights learn from that energy."""
+    network, clamps = deep(8, precision=3.0, output=output)
+    factor = saturating_factor(network, clamps, saturation)
+
+    def one(clamps):
+        def drive(errors):
+            return network.predictions(ERRORS.states(network, errors, clamps))["y"]
+
+        zero = {n: jnp.zeros(network.shapes[n]) for n in ("h1", "h2", "h3", "h4")}
+        J = jnp.concatenate(list(jax.jacobian(drive)(zero).values()), axis=1)
+        r = jax.grad(network.terms["y"].density.energy, argnums=1)(clamps["y"], drive(zero))
+        return r @ J @ J.T @ r, r @ r
+
+    inner, size = jax.vmap(one)(clamps)
+    np.testing.assert_allclose(factor, jnp.mean(inner) / 3.0 / jnp.mean(size) / saturation, rtol=1e-12)
+    stiff, _ = deep(8, precision=3.0 * float(factor), output=output)
+    given = {"solver": GaussNewton(3), "steps": 4}
+    found = signal(GN(saturation=saturation, **given), examples.Example(network, {"train": clamps}))
+    fixed = signal(GN(**given), examples.Example(stiff, {"train": clamps}))
+    np.testing.assert_allclose(flat(found.gradient), flat(fixed.gradient), atol=1e-12)
+    np.testing.assert_allclose(float(found.network.term_list[0].density.precision.factor), float(factor), rtol=1e-12)
+    assert found.energies.keys() == fixed.energies.keys()

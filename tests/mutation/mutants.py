@@ -32,6 +32,8 @@ FLOW = "invariance/test_flow.py"
 SAMPLES = "invariance/test_samples.py"
 FAULTS = "faults/test_network_faults.py"
 FAILURES = "faults/test_relaxation_faults.py"
+NEWTON = "equivalence/test_gauss_newton.py"
+ROADS = "equivalence/test_roads.py"
 CONTRACT = "contracts/test_solvers_contract.py"
 
 MUTANTS = [
@@ -296,7 +298,7 @@ MUTANTS = [
     Mutant(
         "overflow-is-an-end",
         "inference/relax.py",
-        "finite = jnp.isfinite(relative)",
+        "finite = jnp.isfinite(sum(energies.values(), start=jnp.zeros(())))",
         "finite = jnp.array(True)",
         "a gradient that overflows passes for an end",
         FAILURES,
@@ -494,5 +496,62 @@ MUTANTS = [
         "if name}",
         "a prediction returns the label that it was given",
         "contracts/test_algorithms_contract.py",
+    ),
+    # depth
+    Mutant(
+        "newton-without-curvature",
+        "inference/gauss_newton.py",
+        "curvature = _dot(direction, direction) + _dot(signal, answer)",
+        "curvature = _dot(direction, direction)",
+        "the output's system forgets the hidden errors",
+        NEWTON,
+    ),
+    Mutant(
+        "newton-direction-of-the-gradient",
+        "inference/gauss_newton.py",
+        "move = {name: -value for name, value in step.items()}",
+        "move = {name: -value for name, value in gradient.items()}",
+        "the gradient is not divided by the precisions",
+        NEWTON,
+    ),
+    Mutant(
+        "softmax-root",
+        "core/density.py",
+        "return root * signal - root**2 * jnp.sum(root * signal, axis=-1, keepdims=True)",
+        "return root * signal",
+        "the softmax curvature without its second part",
+        DENSITIES,
+    ),
+    Mutant(
+        "full-precision-root",
+        "core/precision.py",
+        "return (self._factor() @ signal.reshape(-1)).reshape(signal.shape)",
+        "return (self._factor().T @ signal.reshape(-1)).reshape(signal.shape)",
+        "the transposed root of a full precision",
+        DENSITIES,
+    ),
+    Mutant(
+        "schedule-one-step-late",
+        "inference/schedule.py",
+        "jnp.where(step <= first, 1.0, self.alpha)",
+        "jnp.where(step <= first + 1, 1.0, self.alpha)",
+        "the spike lasts two steps",
+        ROADS,
+    ),
+    Mutant(
+        "multipliers-after-their-step",
+        "algorithms/pc_alm.py",
+        "return (free, moved, multipliers), None",
+        "return (free, moved, moved), None",
+        "the weights see the multipliers after their last step",
+        GOLDEN,
+    ),
+    Mutant(
+        "forward-update-from-relaxed-sources",
+        "learning/forward_update.py",
+        "return {n: t.density.energy(found[t.target], t.predict(before)) for n, t in terms.items()}",
+        "return {n: t.density.energy(found[t.target], t.predict(found)) for n, t in terms.items()}",
+        "the forward update learns from relaxed sources",
+        ROADS,
     ),
 ]
