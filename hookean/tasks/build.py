@@ -56,6 +56,14 @@ def options(member: Callable) -> dict[str, tuple[Any, Any]]:
     return found
 
 
+def network_label(options: Mapping[str, Any]) -> str:
+    """Return what tables call a network: the builder's name, with the number of weight layers where it is set."""
+    name = str(options.get("name")).lower()
+    hidden, depth = options.get("hidden"), options.get("depth")
+    layers = len(hidden) + 1 if isinstance(hidden, list | tuple) else depth + 1 if isinstance(depth, int) else None
+    return name if layers is None or (name, layers) == ("mlp", 4) else f"{name} of {layers} layers"
+
+
 def construct(
     given: Mapping[str, Any], members: Mapping[str, Callable], kind: str, **more: Any
 ) -> tuple[Any, dict[str, Any]]:

@@ -26,7 +26,7 @@ from ..data.split import subset, validation_split
 from ..record import Record, environment, read_record, write_arrays, write_record, write_text
 from ..registry import exported_classes, exported_functions, find
 from . import checkpoint, evidence, metrics
-from .build import ConfigError, construct, resolve
+from .build import ConfigError, construct, network_label, resolve
 from .contract import AbstractTask, require_fresh
 from .optimiser import Optimiser
 from .progress import Reporter
@@ -84,7 +84,7 @@ class Classification(AbstractTask, frozen=True):
 
     def cell(self) -> tuple[str, ...]:
         label = self.label or str(self.algorithm.get("name"))
-        return (self.dataset.lower(), str(self.network.get("name")).lower(), label, f"seed-{self.seed}")
+        return (self.dataset.lower(), network_label(self.network).replace(" ", "-"), label, f"seed-{self.seed}")
 
     def check(self) -> None:
         resolve_config(self)
@@ -212,7 +212,7 @@ def _record(config: Classification, parts: Parts) -> Record:
         task="classification",
         label=parts.resolved["label"],
         algorithm=parts.resolved["algorithm"]["name"],
-        network=parts.resolved["network"]["name"],
+        network=network_label(parts.resolved["network"]),
         dataset=parts.data.label,
         seed=config.seed,
         config=parts.resolved,

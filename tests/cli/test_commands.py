@@ -90,7 +90,7 @@ def test_list_names_every_class(command, kind, room, base):
 
 def test_list_names_networks_presets_and_everything_at_once(command):
     files = {path.stem for path in cli._presets().values()}
-    networks = {"mlp", "vgg5", "vgg7", "decoder"}
+    networks = {"mlp", "residual_mlp", "vgg5", "vgg7", "decoder"}
     assert networks <= {name for name in vars(builders) if not name.startswith("_")}
     assert rows(command("list", "networks").out) == networks | {"networks"}
     assert rows(command("list", "presets").out) == files | {"presets"}
@@ -109,8 +109,8 @@ def test_run_reaches_nested_options_and_seeds(command, tmp_path):
     assert ended.code == 0
     found = find_records(tmp_path / "here")
     assert [path.parent.relative_to(tmp_path / "here").as_posix() for path, _ in found] == [
-        "two_moons/mlp/PC-SE/seed-3",
-        "two_moons/mlp/PC-SE/seed-4",
+        "two_moons/mlp-of-3-layers/PC-SE/seed-3",
+        "two_moons/mlp-of-3-layers/PC-SE/seed-4",
     ]
     for _, record in found:
         assert record.status == "finished"

@@ -119,7 +119,7 @@ def test_a_folder_that_holds_a_run(command, tmp_path):
     assert command(*SMALL, "--resume").code == 0
     refused(command(*SMALL, "--resume", "--set=network.hidden=[5]"), "belongs to another network")
     refused(command(*SMALL, "--resume", "--set=epochs=2"), "made with another configuration")
-    place = tmp_path / "here/two_moons/mlp/BP/seed-0"
+    place = tmp_path / "here/two_moons/mlp-of-2-layers/BP/seed-0"
     (place / "record.json").write_text("{")
     refused(command(*SMALL, "--resume"), "record.json is not valid JSON")
     (place / "record.json").unlink()
@@ -130,7 +130,7 @@ def test_a_folder_that_holds_a_run(command, tmp_path):
 def test_a_folder_that_holds_a_run_of_a_later_seed(command, tmp_path):
     assert command(*SMALL, "--set=seed=1").code == 0
     refused(command(*SMALL, "--seeds=2"), "seed-1 holds a run already")
-    assert not (tmp_path / "here/two_moons/mlp/BP/seed-0").exists()
+    assert not (tmp_path / "here/two_moons/mlp-of-2-layers/BP/seed-0").exists()
 
 
 def test_an_interrupted_write_leaves_no_part(monkeypatch, tmp_path):

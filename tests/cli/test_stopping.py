@@ -12,7 +12,7 @@ SMALL = (
     "--set=algorithm.steps=3", "--set=batch_size=30", "--set=subset=150", "--set=validation=60", "--set=evidence=0",
     "--quiet",
 )  # fmt: skip
-PLACE = "two_moons/mlp/PC/seed-0"
+PLACE = "two_moons/mlp-of-3-layers/PC/seed-0"
 MOST = 200  # seconds to wait for a process on a busy machine
 
 

@@ -12,11 +12,13 @@ from hookean.algorithms.contract import AbstractAlgorithm
 from hookean.cli import _presets, _task
 from hookean.core import builders
 from hookean.registry import exported_classes, exported_functions
-from hookean.tasks.build import construct
+from hookean.tasks.build import construct, network_label
 from hookean.tasks.classification import resolve_config
 from hookean.tasks.config import configure, read_preset
 
 PRESETS = _presets()
+DEPTH = [name for name in PRESETS if name.startswith("depth-")]
+BENCHMARK = [name for name in PRESETS if name not in DEPTH]
 #: Shape of a sample after the transform, and the number of classes.
 SHAPES = {
     "MNIST": ((28, 28, 1), 10),
@@ -53,12 +55,38 @@ def resolved(name):
 def test_every_row_of_the_tables_has_a_preset():
     rows = {(network, data, label) for network, sets in TABLES.items() for data in sets for label in RULES}
     rows |= {("vgg7", "CIFAR10", "PC-SE"), ("vgg7", "CIFAR10", "BP-SE")}
-    found = collections.Counter((c["network"]["name"], c["dataset"], c["label"]) for c in map(resolved, PRESETS))
+    found = collections.Counter((c["network"]["name"], c["dataset"], c["label"]) for c in map(resolved, BENCHMARK))
     assert found == collections.Counter(rows)
-    assert len(PRESETS) == 58
+    assert len(BENCHMARK) == 58
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", DEPTH)
+def test_preset_of_a_deep_network_builds(name):
+    config = resolved(name)
+    layers = {"mlp20": 20, "residual64": 64}[name.split("-")[1]]
+    assert network_label(config["network"]) == f"{config['network']['name']} of {layers} layers"
+    assert read_preset(PRESETS[name])["about"].strip()
+    shape, classes = SHAPES[config["dataset"]]
+    values = _task(name, {})[1]
+    network = eqx.filter_eval_shape(
+        lambda: construct(
+            values["network"],
+            exported_functions(builders),
+            "network",
+            inputs=shape,
+            outputs=classes,
+            key=jax.random.key(0),
+        )[0]
+    )
+    assert len(network.term_names) == layers
+    rule, _ = construct(values["algorithm"], exported_classes(algorithms, AbstractAlgorithm), "algorithm")
+    rule.check(network)
+    twins = [resolved(other) for other in DEPTH if other.split("-")[1] == name.split("-")[1]]
+    kept = ("dataset", "epochs", "batch_size", "validation", "selection")
+    assert len({str([twin[key] for key in kept]) for twin in twins}) == 1, "one protocol for all rules of a network"
+
+
+@pytest.mark.parametrize("name", BENCHMARK)
 def test_preset_builds(name):
     config = resolved(name)
     algorithm, density = RULES[config["label"]]
