@@ -201,6 +201,7 @@ def environment() -> dict[str, Any]:
         "cpu": _processor(),
         "cores": os.cpu_count(),
         "memory_gib": _memory(),
+        "double_precision": bool(jax.config.jax_enable_x64),  # type: ignore[attr-defined]
         "commit": _commit(),
     }
 
