@@ -317,11 +317,12 @@ class _Loop(eqx.Module):
 
     def _result(self, states: Mapping[str, Array], energies: Mapping[str, Array], relative: Array, ended: Array) -> Any:
         kinds: Any = Result  # its members are not strings, whatever a type checker thinks
-        # States near the largest number may be finite, their energy is not. (The gradient would say the same and
-        # cost another pass.)
+        # States near the largest number may be finite, their energy is not; and a state that is not finite shows in the
+        # energy of its prediction, so that only nodes without one are looked at. (The gradient would cost a pass.)
         finite = jnp.isfinite(sum(energies.values(), start=jnp.zeros(())))
-        for state in states.values():
-            finite &= jnp.all(jnp.isfinite(state))
+        seen = {term.target for name, term in graph.predictions(self.network.terms).items() if name in energies}
+        for name in sorted(set(states) - seen - whole(self.clamps)):
+            finite &= jnp.all(jnp.isfinite(states[name]))
         if self.tolerance is None and not self.solver.terminates:
             outcome = kinds.stepped
         else:
