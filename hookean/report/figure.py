@@ -1,5 +1,6 @@
 """Curves over epochs and relaxation steps: a mean line per label or layer, a band from lowest to highest seed."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from .drawing import Curve, Key, Panel, Plot, axes, curve, draw, label_keys, lay
 Groups = Mapping[str, Sequence[Record]]  # label -> its runs
 Pick = Callable[[dict[str, Any]], float | None]  # a value of one epoch, None where it has none
 UNIT = "Energy per sample, nats"
+DEEP = 8  # networks with more layers are drawn against depth as well
 SAME = 1e-4  # cosines this close to one are called equal: float32 sums over a batch differ by about as much
 
 
@@ -129,6 +131,42 @@ def cosines(groups: Groups) -> Plot | None:
     return Plot(panels, list(keys.values()), "Cosine with backpropagation's gradient", note)
 
 
+def against_depth(groups: Groups) -> Plot | None:
+    """Return cosine, size of the gradient and energy at the last epoch over the layers, a line per label.
+
+    None where no network has more than `DEEP` layers.
+    """
+    names = _terms([entry.get("cosine") or {} for runs in groups.values() for run in runs for entry in run.history])
+    if len(names) <= DEEP:
+        return None
+    keys = label_keys(groups)
+    place = {name: i + 1 for i, name in enumerate(names)}
+    shown: set[str] = set()
+    panels = []
+    for field, title, logarithmic in (
+        ("cosine", "Cosine with backpropagation's gradient", False),
+        ("norm_ratio", "Gradient norm over backpropagation's", True),
+        ("energies", "Energy, nats", True),
+    ):
+        lines = {}
+        for label, runs in groups.items():
+            lasts = [(run.history[-1].get(field) or {} if run.history else {}) for run in settled(runs)]
+            line = curve({place[n]: float(v) for n, v in last.items() if n in place} for last in lasts)
+            line = line if line is None or not logarithmic else _positive(line)
+            if line is not None and len(line.x) > 1:
+                lines[label] = line
+        if not lines:
+            continue
+        figure, ax = axes("Layer, from the input")
+        for label, line in lines.items():
+            draw(ax, line, keys[label])
+        if logarithmic:
+            log_scale(ax)
+        shown |= set(lines)
+        panels.append(Panel(title, figure, f"{title} by layer. At the output: {_ends(lines, lambda v: f'{v:.3g}')}."))
+    return Plot(panels, [keys[label] for label in groups if label in shown]) if panels else None
+
+
 def settled(runs: Sequence[Record]) -> list[Record]:
     """Return the finished runs, or all where none finished: a run that broke off would bend the mean of the others."""
     return [run for run in runs if run.status == "finished"] or list(runs)
@@ -160,7 +198,9 @@ def _steps(trace: dict[str, Any], when: str, term: str) -> dict[int, float]:
 
 
 def _terms(maps: Any) -> list[str]:
-    return list(dict.fromkeys(term for names in maps for term in names))
+    """Return the names of layers, each once; numbers in them count as numbers, so that h2 stands before h10."""
+    found = list(dict.fromkeys(term for names in maps for term in names))
+    return sorted(found, key=lambda name: [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)])
 
 
 def _positive(line: Curve) -> Curve:

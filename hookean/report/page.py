@@ -197,6 +197,7 @@ def _blocks(labels: figure.Groups, order: Sequence[str], group: Sequence[tuple[P
             figure.cosines(labels),
             "No run compared its gradient with backpropagation's.",
         ),
+        *_depth(labels),
         _Draft(
             "Confusion",
             "Percent of each true class on the test split, mean over seeds, for the label with the best accuracy.",
@@ -212,6 +213,15 @@ def _blocks(labels: figure.Groups, order: Sequence[str], group: Sequence[tuple[P
         ),
         _samples(labels, order, group),
     ]
+
+
+def _depth(labels: figure.Groups) -> list[_Draft]:
+    plot = figure.against_depth(labels)
+    reading = (
+        "Layer by layer at the last epoch. At its equilibrium predictive coding has a small residual; with a large one "
+        "and a cosine near 1 in every layer it is backpropagation by another road; with neither it is on its way."
+    )
+    return [] if plot is None else [_Draft("Against depth", reading, plot, "")]
 
 
 def _samples(labels: figure.Groups, order: Sequence[str], group: Sequence[tuple[Path, Record]]) -> _Draft:

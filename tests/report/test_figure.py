@@ -184,3 +184,30 @@ def test_energy_below_zero_keeps_a_linear_axis(groups):
         run.history[1]["train"]["energy"] = -1.0
     panel = figure.learning_curves({"PC-SE": groups["PC-SE"]}).panels[1]
     assert panel.drawing.axes[0].get_yscale() == "linear"
+
+
+def deepened(run, layers):
+    """Give the last epoch of a run the evidence of a deep network, its names in alphabetical order."""
+    names = sorted([*(f"h{i}" for i in range(1, layers)), "y"])
+    place = {name: layers if name == "y" else int(name[1:]) for name in names}
+    run.history[-1] |= {
+        "cosine": {name: 1 - 0.01 * place[name] - 0.1 * run.seed for name in names},
+        "norm_ratio": {name: 10.0 ** -place[name] for name in names},
+        "energies": {name: float(place[name]) for name in names},
+    }
+    return run
+
+
+def test_deep_networks_are_drawn_against_depth_in_the_order_of_their_layers(groups):
+    assert figure.against_depth(groups) is None
+    deep = {label: [deepened(run, 12) for run in runs] for label, runs in groups.items()}
+    plot = figure.against_depth(deep)
+    assert [panel.title.split()[0] for panel in plot.panels] == ["Cosine", "Gradient", "Energy,"]
+    assert [key.text for key in plot.keys] == list(deep)
+    line = lines(plot.panels[0])[0]
+    np.testing.assert_allclose(line.get_xdata(), np.arange(1, 13))
+    np.testing.assert_allclose(line.get_ydata(), 1 - 0.01 * np.arange(1, 13) - 0.1 * np.mean(SEEDS))
+    np.testing.assert_allclose(lines(plot.panels[2])[1].get_ydata(), np.arange(1, 13))
+    cosines = figure.cosines(deep)
+    assert [key.text for key in cosines.keys][:3] == ["h1", "h2", "h3"]
+    assert [key.text for key in cosines.keys][-2:] == ["h11", "y"]
