@@ -179,6 +179,7 @@ OTHER = {
 # What this algorithm's field is changed to, where the above would change nothing or is not allowed.
 OTHER_OF = {
     ("GN", "solver"): GaussNewton(1),
+    ("GN", "saturation"): 0.1,
     ("EPC", "momentum"): 0.5,
     ("EPC", "safety"): 1e-4,
     ("EPC", "optimiser"): optax.sgd(2e-3),
