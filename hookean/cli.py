@@ -35,12 +35,12 @@ DEMO: dict[str, Any] = {
     "evidence": 15,
     "checkpoint": 15,
     "optimiser": {"rate": 3e-3, "weight_decay": 1e-3},
-}
-DEMO_ALGORITHMS: dict[str, dict[str, Any]] = {
-    "PC": {"name": "PC", "steps": 6, "solver": {"rate": 0.1}},
-    "iPC": {"name": "IPC", "steps": 4, "solver": {"rate": 0.3}},
-    "CN": {"name": "CN", "steps": 6, "solver": {"rate": 0.1}},
-    "BP": {"name": "BP"},
+    "variants": [
+        {"label": "PC", "algorithm": {"name": "PC", "steps": 6, "solver": {"rate": 0.1}}},
+        {"label": "iPC", "algorithm": {"name": "IPC", "steps": 4, "solver": {"rate": 0.3}}},
+        {"label": "CN", "algorithm": {"name": "CN", "steps": 6, "solver": {"rate": 0.1}}},
+        {"label": "BP", "algorithm": {"name": "BP"}},
+    ],
 }
 
 
@@ -48,13 +48,9 @@ DEMO_ALGORITHMS: dict[str, dict[str, Any]] = {
 def demo(out: Out = Path("runs/demo"), quiet: Quiet = False) -> None:
     """Train PC, iPC, CN and BP on the same network on handwritten digits, three seeds each, in about a minute."""
     from .tasks import Classification
-    from .tasks.config import merge
-    from .tasks.grid import run_all, seeds
+    from .tasks.grid import run_all, study
 
-    configs = []
-    for label, algorithm in DEMO_ALGORITHMS.items():
-        configs += seeds(Classification, merge(DEMO, {"label": label}) | {"algorithm": algorithm}, 3)
-    _close(run_all(configs, out, resume=True, quiet=quiet), out)
+    _close(run_all(study(Classification, DEMO, {}, 3), out, resume=True, quiet=quiet), out)
 
 
 @app.command(name="list")
@@ -97,8 +93,8 @@ def run(
     changes = _changes(dataset, network, algorithm, epochs, download, sets)
     configs = []
     for name in what:
-        task, values = _task(name, changes)
-        configs += grid.seeds(task, values, seeds)
+        task, values = _task(name)
+        configs += grid.study(task, values, changes, seeds)
     _close(grid.run_all(configs, out, resume=resume, quiet=quiet), out)
 
 
@@ -206,21 +202,21 @@ def _changes(
     return merge(values | ({"download": True} if download else {}), parse_overrides(sets or []))
 
 
-def _task(name: str, changes: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """Return (task, values) of a task name or a preset, with the changes on top."""
+def _task(name: str) -> tuple[Any, dict[str, Any]]:
+    """Return (task, values) of a task name or a preset."""
     from . import tasks
     from .registry import exported_classes, find
-    from .tasks.config import merge, read_preset
+    from .tasks.config import read_preset
     from .tasks.contract import AbstractTask
 
     members = {cls.name: cls for cls in exported_classes(tasks, AbstractTask).values()}
     path = _presets().get(name, Path(name))
     if path.suffix != ".toml":
-        return find(name, members | dict.fromkeys(_presets()), "task or preset"), dict(changes)
+        return find(name, members | dict.fromkeys(_presets()), "task or preset"), {}
     values = read_preset(path)
     expected = ("expected", "about")  # what a preset says to its reader
     task = find(str(values.pop("task", "classification")), members, "task")
-    return task, merge({key: value for key, value in values.items() if key not in expected}, changes)
+    return task, {key: value for key, value in values.items() if key not in expected}
 
 
 def _presets() -> dict[str, Path]:

@@ -61,19 +61,19 @@ def parse_overrides(pairs: Iterable[str]) -> dict[str, Any]:
     Raises:
         ConfigError: if a pair has no '='.
     """
-    nested: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for pair in pairs:
         key, equals, text = pair.partition("=")
         if not equals or not key.strip():
             raise ConfigError(f"--set takes key=value, got '{pair}'.")
-        place = nested
-        *sections, last = key.strip().split(".")
-        for section in sections:
-            if not isinstance(place.get(section, {}), dict):
-                place[section] = {"name": place[section]}
-            place = place.setdefault(section, {})
-        place[last] = _parse(text.strip())
-    return nested
+        values = merge(values, nested(key.strip(), _parse(text.strip())))
+    return values
+
+
+def nested(option: str, value: Any) -> dict[str, Any]:
+    """Return the value under its option, as a section in a section for every dot: `a.b` gives {"a": {"b": value}}."""
+    section, dot, rest = option.partition(".")
+    return {section: nested(rest, value) if dot else value}
 
 
 def _parse(text: str) -> Any:

@@ -1,11 +1,15 @@
 """Many runs: seeds and grids, one record per cell, resumable."""
 
+import collections
+import functools
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..record import Record
-from .config import configure, merge
+from .build import ConfigError
+from .config import configure, merge, nested
 from .contract import AbstractTask, require_fresh
 
 
@@ -16,17 +20,69 @@ def seeds(task: type[AbstractTask], values: dict[str, Any], number: int) -> list
 
 
 def grid(
-    task: type[AbstractTask], values: dict[str, Any], axes: Mapping[str, Sequence[str]], number: int
+    task: type[AbstractTask], values: dict[str, Any], axes: Mapping[str, Sequence[Any]], number: int
 ) -> list[AbstractTask]:
     """Return one config for every combination of the axes and every seed.
 
     Arguments:
-        axes: option -> names, such as {"dataset": ["mnist"], "algorithm": ["PC", "BP"]}.
+        axes: option -> its values, such as {"dataset": ["mnist"], "network.depth": [8, 16]}.
     """
-    combinations = [values]
-    for option, names in axes.items():
-        combinations = [merge(base, {option: name}) for base in combinations for name in names]
-    return [config for combination in combinations for config in seeds(task, combination, number)]
+    return [config for point in _points(axes) for config in seeds(task, _at(values, point), number)]
+
+
+def study(
+    task: type[AbstractTask], values: Mapping[str, Any], changes: Mapping[str, Any], number: int
+) -> list[AbstractTask]:
+    """Return the configs of a preset, one for every variant, every combination of its axes and every seed.
+
+    Arguments:
+        values: options of the task, and of the study `axes`, which has a list of values in the place of each option's
+            value, and `variants`, a list of options that stand on top of what all runs share.
+        changes: options that stand on top of everything, `axes` and `variants` among them.
+
+    Raises:
+        ConfigError: if axes or variants are no such table, or an option is wrong.
+    """
+    whole = merge(values, changes)
+    axes, variants = _flat(whole.pop("axes", {}), ""), whole.pop("variants", [{}])
+    if not (isinstance(variants, list) and variants and all(isinstance(variant, Mapping) for variant in variants)):
+        raise ConfigError(f"variants must be a list of tables of options, got {variants!r}.")
+    last = {key: value for key, value in changes.items() if key not in ("axes", "variants")}
+    runs = [(point, merge(merge(_at(whole, point), variant), last)) for point in _points(axes) for variant in variants]
+    configs = [config for _, run in runs for config in seeds(task, run, number)]
+    if len({config.cell() for config in configs}) < len(configs):  # the axes must tell the runs apart
+        configs = [config for point, run in runs for config in seeds(task, _labelled(run, point), number)]
+    return configs
+
+
+def _flat(axes: Any, option: str) -> dict[str, list[Any]]:
+    """Return option -> values of a table whose leaves are lists."""
+    if isinstance(axes, list) and axes and option:
+        return {option: axes}
+    if not isinstance(axes, Mapping):
+        name = f"axes.{option}" if option else "axes"
+        raise ConfigError(f"{name} must be a list of values, or a table of options that have lists, got {axes!r}.")
+    flat: dict[str, list[Any]] = {}
+    for name, of in axes.items():
+        flat |= _flat(of, f"{option}.{name}" if option else name)
+    return flat
+
+
+def _points(axes: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    """Return every combination of the axes as option -> value."""
+    return [dict(zip(axes, choice, strict=True)) for choice in itertools.product(*axes.values())]
+
+
+def _at(values: Mapping[str, Any], point: Mapping[str, Any]) -> dict[str, Any]:
+    return functools.reduce(merge, (nested(option, value) for option, value in point.items()), dict(values))
+
+
+def _labelled(run: Mapping[str, Any], point: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options with the point of the axes in the label."""
+    algorithm = run.get("algorithm", "")
+    label = run.get("label") or (algorithm["name"] if isinstance(algorithm, Mapping) else algorithm)
+    places = [f"{option.rpartition('.')[2]} {value}" for option, value in point.items()]
+    return dict(run) | {"label": ", ".join([str(label), *places])}
 
 
 def run_all(configs: Iterable[AbstractTask], out: Path, *, resume: bool, quiet: bool) -> list[Record]:
@@ -35,6 +91,9 @@ def run_all(configs: Iterable[AbstractTask], out: Path, *, resume: bool, quiet: 
     All configs are checked before the first one runs, so that a wrong name does not wait for hours to be said.
     """
     cells = [(config, out.joinpath(*config.cell())) for config in configs]
+    twice = [folder for folder, count in collections.Counter(folder for _, folder in cells).items() if count > 1]
+    if twice:
+        raise ConfigError(f"several runs would write into {twice[0]}. Give each of them a label of its own.")
     for config, folder in cells:
         config.check()
         if not resume:

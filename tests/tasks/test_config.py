@@ -10,7 +10,7 @@ from hookean.tasks import Classification
 from hookean.tasks.build import ConfigError
 from hookean.tasks.classification import resolve_config
 from hookean.tasks.config import configure, merge, parse_overrides
-from hookean.tasks.grid import grid, seeds
+from hookean.tasks.grid import grid, run_all, seeds, study
 from hookean.tasks.optimiser import Optimiser, warmup_cosine
 
 
@@ -120,6 +120,65 @@ def test_grid_is_every_combination_with_every_seed():
     assert len(set(seen)) == 12
     assert {seed for _, _, seed in seen} == {4, 5, 6}
     assert len({c.cell() for c in configs}) == 12
+
+
+STUDY = {
+    "dataset": "iris",
+    "optimiser": {"rate": 0.1},
+    "axes": {"network": {"hidden": [[4], [4, 4]]}, "batch_size": [8, 16]},
+    "variants": [{"label": "a", "algorithm": "BP"}, {"label": "b", "algorithm": {"name": "PC", "steps": 3}}],
+}
+
+
+def test_study_is_every_variant_at_every_point_of_the_axes():
+    configs = study(Classification, STUDY, {"epochs": 2}, 2)
+    seen = [(tuple(c.network["hidden"]), c.batch_size, c.label, c.seed) for c in configs]
+    assert seen == [
+        (hidden, size, f"{label}, hidden {list(hidden)}, batch_size {size}", seed)
+        for hidden in ((4,), (4, 4))
+        for size in (8, 16)
+        for label in "ab"
+        for seed in (0, 1)
+    ]
+    assert len({c.cell() for c in configs}) == 16
+    assert {c.algorithm["name"] for c in configs if c.label[0] == "b"} == {"PC"}
+    assert all(c.epochs == 2 and c.optimiser.rate == 0.1 and c.network["name"] == "mlp" for c in configs)
+    assert "axes" in STUDY
+
+
+def test_changes_stand_on_top_of_a_study():
+    changes = {"axes": {"batch_size": [32]}, "algorithm": "IPC", "optimiser": {"rate": 0.2}}
+    configs = study(Classification, STUDY, changes, 1)
+    assert [c.batch_size for c in configs] == [32] * 4
+    assert all(c.algorithm["name"] == "IPC" and c.optimiser.rate == 0.2 for c in configs)
+
+
+def test_labels_stay_where_the_axes_are_told_apart_without_them():
+    axes = {"network": {"hidden": [[4], [4, 4]]}}
+    assert {c.label for c in study(Classification, STUDY | {"axes": axes}, {}, 1)} == {"a", "b"}
+
+
+def test_runs_that_would_share_a_folder_are_refused(tmp_path):
+    configs = study(Classification, STUDY | {"axes": {}, "variants": [{"epochs": 1}, {"epochs": 2}]}, {}, 1)
+    with pytest.raises(ConfigError, match=r"several runs would write into .* label of its own"):
+        run_all(configs, tmp_path, resume=False, quiet=True)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"axes": 3}, "axes must be a list of values, or a table"),
+        ({"axes": {"epochs": 3}}, "axes.epochs must be a list"),
+        ({"axes": {"network": {"hidden": []}}}, "axes.network.hidden must be a list"),
+        ({"axes": {"epoch": [1]}}, "'epoch' is not an option .* Did you mean 'epochs'"),
+        ({"variants": [1]}, "variants must be a list of tables"),
+        ({"variants": []}, "variants must be a list of tables"),
+        ({"variants": {"label": "a"}}, "variants must be a list of tables"),
+    ],
+)
+def test_wrong_studies_are_named(wrong, message):
+    with pytest.raises(ConfigError, match=message):
+        study(Classification, {"dataset": "iris"} | wrong, {}, 1)
 
 
 def test_warmup_cosine_by_hand():

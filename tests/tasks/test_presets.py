@@ -48,7 +48,7 @@ TABLES = {
 
 
 def resolved(name):
-    task, values = _task(name, {})
+    task, values = _task(name)
     return resolve_config(configure(task, values))
 
 
@@ -67,7 +67,7 @@ def test_preset_of_a_deep_network_builds(name):
     assert network_label(config["network"]) == f"{config['network']['name']} of {layers} layers"
     assert read_preset(PRESETS[name])["about"].strip()
     shape, classes = SHAPES[config["dataset"]]
-    values = _task(name, {})[1]
+    values = _task(name)[1]
     network = eqx.filter_eval_shape(
         lambda: construct(
             values["network"],
@@ -97,7 +97,7 @@ def test_preset_builds(name):
     assert read_preset(PRESETS[name])["about"].strip()
     shape, classes = SHAPES[config["dataset"]]
     key = jax.random.key(0)
-    values = _task(name, {})[1]
+    values = _task(name)[1]
     # Shapes alone: millions of random weights would take minutes over all presets.
     network = eqx.filter_eval_shape(
         lambda: construct(
