@@ -54,6 +54,7 @@ class Record:
         confusion: rows are true classes, columns predictions.
         calibration: reliability bins: confidence, accuracy, count.
         parameters: number of trained parameters.
+        passes: signals that a batch sends once through the network, forward or backward (backpropagation: 2).
     """
 
     task: str
@@ -77,6 +78,7 @@ class Record:
     confusion: list[list[int]] | None = None
     calibration: dict[str, list[float]] | None = None
     parameters: int = 0
+    passes: int | None = None
 
 
 def write_bytes(path: Path, payload: bytes) -> None:

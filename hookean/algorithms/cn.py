@@ -60,6 +60,10 @@ class CN(AbstractAlgorithm):
     def updates_per_batch(self) -> int:
         return 1
 
+    def passes(self, network: Network) -> int:
+        del network
+        return (2 if self.paired else 1) * (self.steps * self.solver.passes + 2)
+
     def sign(self, epoch: Int[Array, ""] | int) -> Float[Array, ""]:
         """Return the sign of an epoch: +1 or -1, the same for the same seed."""
         drawn = jax.random.rademacher(jax.random.fold_in(jax.random.key(self.seed), epoch), (), float)

@@ -93,6 +93,15 @@ class AbstractAlgorithm(eqx.Module):
     def updates_per_batch(self) -> int:
         """Return how often a step changes the weights; rate schedules are stretched by it."""
 
+    def passes(self, network: Network) -> int | None:
+        """Return how many signals a batch sends once through the whole network, forward or backward.
+
+        The energy gradient in all states is one signal each way, and so is the gradient in the weights, which needs
+        no more than that. Backpropagation has 2. None says that nobody has counted.
+        """
+        del network
+        return None
+
     @abc.abstractmethod
     def signal(
         self, network: Network, batch: Clamps, *, epoch: Int[Array, ""] | int, key: PRNGKeyArray, record: bool = False

@@ -65,6 +65,10 @@ class EPNudging(AbstractAlgorithm):
     def updates_per_batch(self) -> int:
         return 1
 
+    def passes(self, network: Network) -> int:
+        del network
+        return (2 if self.phases == "centred" else 1) * (2 * self.sweeps + 2)
+
     def signal(
         self, network: Network, batch: Clamps, *, epoch: Int[Array, ""] | int, key: PRNGKeyArray, record: bool = False
     ) -> Signal:

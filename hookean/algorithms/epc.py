@@ -67,6 +67,10 @@ class EPC(AbstractAlgorithm):
     def updates_per_batch(self) -> int:
         return 1
 
+    def passes(self, network: Network) -> int:
+        del network
+        return 2 * self.steps + 2
+
     def bounded(self, network: Network, batch: Clamps, *, key: PRNGKeyArray) -> Float[Array, ""]:
         """Return the rate, held below the curvature of the batch."""
         if self.safety is None:

@@ -56,6 +56,12 @@ class FixedPrediction(AbstractAlgorithm):
     def updates_per_batch(self) -> int:
         return 1
 
+    def _steps(self, network: Network) -> int:
+        return len(network.terms) - 1 if self.steps is None else self.steps
+
+    def passes(self, network: Network) -> int:
+        return self._steps(network) + 3
+
     def signal(
         self, network: Network, batch: Clamps, *, epoch: Int[Array, ""] | int, key: PRNGKeyArray, record: bool = False
     ) -> Signal:
@@ -96,6 +102,5 @@ class FixedPrediction(AbstractAlgorithm):
             return {n: d - self.rate * (d - arriving[n]) for n, d in deltas.items()}, None
 
         start = {node: jnp.zeros_like(states[node]) for node in free}
-        steps = len(free) if self.steps is None else self.steps
-        deltas = jax.lax.scan(turn, start, None, length=steps)[0]
+        deltas = jax.lax.scan(turn, start, None, length=self._steps(network))[0]
         return states, by_term(deltas)

@@ -65,6 +65,10 @@ class GN(AbstractAlgorithm):
     def updates_per_batch(self) -> int:
         return 1
 
+    def passes(self, network: Network) -> int:
+        del network
+        return self.steps * self.solver.passes + 2
+
     def signal(
         self, network: Network, batch: Clamps, *, epoch: Int[Array, ""] | int, key: PRNGKeyArray, record: bool = False
     ) -> Signal:

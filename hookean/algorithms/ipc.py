@@ -62,6 +62,10 @@ class IPC(AbstractAlgorithm):
     def updates_per_batch(self) -> int:
         return self.steps - self.weights_from
 
+    def passes(self, network: Network) -> int:
+        del network
+        return self.steps * self.solver.passes
+
     def signal(
         self, network: Network, batch: Clamps, *, epoch: Int[Array, ""] | int, key: PRNGKeyArray, record: bool = False
     ) -> Signal:

@@ -51,6 +51,10 @@ class NN(AbstractAlgorithm):
     def updates_per_batch(self) -> int:
         return 1
 
+    def passes(self, network: Network) -> int:
+        del network
+        return self.steps * self.solver.passes + 2
+
     def beta(self, epoch: Int[Array, ""] | int) -> Float[Array, ""]:
         r"""Return the signed $\beta$ of an epoch."""
         strength = self.nudge.strength(epoch)

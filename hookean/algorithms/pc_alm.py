@@ -64,6 +64,12 @@ class PCALM(AbstractAlgorithm):
     def updates_per_batch(self) -> int:
         return 1
 
+    def _steps(self, network: Network) -> int:
+        return 2 * len(network.terms) if self.steps is None else self.steps
+
+    def passes(self, network: Network) -> int:
+        return 2 * self._steps(network) + 2
+
     def signal(
         self, network: Network, batch: Clamps, *, epoch: Int[Array, ""] | int, key: PRNGKeyArray, record: bool = False
     ) -> Signal:
@@ -108,6 +114,5 @@ class PCALM(AbstractAlgorithm):
             return (free, moved, multipliers), None
 
         zero = jax.tree.map(jnp.zeros_like, free)
-        steps = 2 * len(network.terms) if self.steps is None else self.steps
-        (free, _, multipliers), _ = jax.lax.scan(turn, (free, zero, zero), None, length=steps)
+        (free, _, multipliers), _ = jax.lax.scan(turn, (free, zero, zero), None, length=self._steps(network))
         return forward | free, multipliers

@@ -62,6 +62,10 @@ class ScheduledPC(AbstractAlgorithm):
     def updates_per_batch(self) -> int:
         return 1
 
+    def passes(self, network: Network) -> int:
+        del network
+        return self.steps * self.solver.passes + 2
+
     def precision(self) -> AbstractSchedule:
         """Return the schedule."""
         return Spiking(self.alpha) if self.schedule == "spiking" else Decaying()

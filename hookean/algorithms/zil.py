@@ -51,6 +51,10 @@ class ZIL(AbstractAlgorithm):
     def updates_per_batch(self) -> int:
         return 1
 
+    def passes(self, network: Network) -> int:
+        del network
+        return 4
+
     def signal(
         self, network: Network, batch: Clamps, *, epoch: Int[Array, ""] | int, key: PRNGKeyArray, record: bool = False
     ) -> Signal:

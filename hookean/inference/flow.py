@@ -61,6 +61,12 @@ class Flow(AbstractSolver):
     terminates = True
     stochastic = False
 
+    @property
+    def passes(self) -> int:
+        """Two for every stage of the method; the iterations of an implicit one are not counted."""
+        tableau = getattr(self.method, "tableau", None)
+        return 2 * (1 if tableau is None else tableau.num_stages)
+
     def __check_init__(self) -> None:
         positive("duration", self.duration)
         positive("dt", self.dt)

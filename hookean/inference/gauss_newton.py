@@ -52,6 +52,10 @@ class GaussNewton(AbstractSolver):
     terminates = False
     stochastic = False
 
+    @property
+    def passes(self) -> int:
+        return 2 * (self.iterations + 1)
+
     def __check_init__(self) -> None:
         at_least("iterations", self.iterations, 1)
         at_least("halvings", self.halvings, 0)

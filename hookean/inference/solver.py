@@ -17,6 +17,7 @@ class AbstractSolver(eqx.Module):
             is. Only then may terms that no error has reached be left out.
         terminates: the solver can end by itself, so that the number of steps is not known beforehand.
         stochastic: the step needs a key.
+        passes: signals that a step sends once through the whole network, the gradient that the loop evaluates included.
     """
 
     if TYPE_CHECKING:  # for a type checker an abstract variable would be an argument of the constructor
@@ -30,6 +31,10 @@ class AbstractSolver(eqx.Module):
         rests: eqx.AbstractVar[bool]
         stochastic: eqx.AbstractVar[bool]
     terminates: eqx.AbstractClassVar[bool]
+
+    @property
+    def passes(self) -> int:
+        return 2
 
     @abc.abstractmethod
     def init(self, objective: Objective, variables: Variables) -> Any:

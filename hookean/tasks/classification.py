@@ -222,6 +222,7 @@ def _record(config: Classification, parts: Parts) -> Record:
         seconds={"data": 0.0, "compile": 0.0, "train": 0.0, "evaluate": 0.0, "evidence": 0.0, "total": 0.0},
         history=[],
         parameters=count_parameters(parts.state.network),
+        passes=parts.algorithm.passes(parts.state.network),
     )
 
 

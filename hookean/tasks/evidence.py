@@ -46,7 +46,7 @@ def measure(
         found["norm_ratio"] = {name: _ratio(*pair) for name, pair in pairs.items() if jax.tree.leaves(pair[1])}
     settled = signal.settled()
     if settled is not None and not cyclic:
-        found["state_residual"] = jnp.median(_state_residual(signal.network or network, batch, settled))
+        found["state_residual"] = jnp.median(state_residual(signal.network or network, batch, settled))
     if signal.relaxation is not None:
         found["residual"] = jnp.median(signal.relaxation.residual)
         found["errors"] = jax.vmap(network.errors)(signal.relaxation.states)
@@ -61,7 +61,9 @@ def measure(
     return found
 
 
-def _state_residual(network: Network, batch: Clamps, settled: dict[str, Array]) -> Float[Array, "batch"]:
+def state_residual(network: Network, batch: Clamps, settled: dict[str, Array]) -> Float[Array, "batch"]:
+    """Return the norm of the energy's gradient in the free states, relative to its norm at the forward states."""
+
     def one(clamps: Clamps, states: dict[str, Array]) -> Float[Array, ""]:
         free = frozenset(network.shapes) - whole(clamps)
         objective = everywhere(network, clamps, StateCoordinates(), {}, free)

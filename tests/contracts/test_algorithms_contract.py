@@ -3,6 +3,7 @@
 import dataclasses
 import inspect
 
+import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -18,7 +19,7 @@ from hookean.core.builders import mlp
 from hookean.core.coordinates import ErrorCoordinates
 from hookean.core.initialise import Zero
 from hookean.core.parameters import split
-from hookean.inference import GaussNewton, Gradient
+from hookean.inference import Flow, GaussNewton, Gradient
 from hookean.registry import exported_classes, find
 
 ALGORITHMS = exported_classes(algorithms, AbstractAlgorithm)
@@ -208,6 +209,41 @@ def other(algorithm, name):
     if isinstance(value, int | float):
         return value + 1
     raise AssertionError(f"say in OTHER what '{name}' may be changed to")
+
+
+#: Signals a batch on the problem's network, by hand from each docstring's cost, with T = 8 where nothing else is said.
+PASSES = {
+    "BP": 2,
+    "PC": 18,
+    "PN": 18,
+    "NN": 18,
+    "CN": 18,
+    "IPC": 16,
+    "ZIL": 4,
+    "GN": 2 * (2 + 1) * 2 + 2,
+    "EPC": 12,
+    "ScheduledPC": 18,
+    "FixedPrediction": 3 + 3,
+    "PCALM": 2 * 8 + 2,
+    "EPNudging": 2 * (2 * 5 + 2),
+}
+
+
+@each
+def test_passes_are_counted(name, problem):
+    assert ALGORITHMS[name]().passes(problem[0]) >= 2
+
+
+@pytest.mark.parametrize("name", PASSES)
+def test_passes_by_hand(name, problem):
+    assert ALGORITHMS[name]().passes(problem[0]) == PASSES[name]
+
+
+def test_passes_follow_the_solver(problem):
+    assert algorithms.PC(solver=Flow(method=diffrax.Euler()), steps=4).passes(problem[0]) == 4 * 2 + 2
+    assert algorithms.PC(solver=Flow(), steps=4).passes(problem[0]) == 4 * 4 + 2
+    assert algorithms.CN(paired=True, steps=4).passes(problem[0]) == 2 * (4 * 2 + 2)
+    assert algorithms.GN(GaussNewton(5), steps=1).passes(problem[0]) == 12 + 2
 
 
 @pytest.mark.parametrize(("name", "field"), SETTINGS)
