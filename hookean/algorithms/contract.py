@@ -142,6 +142,11 @@ def forward_outputs(network: Network, batch: Clamps) -> Float[Array, "batch *out
     return eqx.filter_vmap(lambda sample: network.forward(sample)[output])(given)
 
 
+def steps_on(network: Network, steps: int | None) -> int:
+    """Return the number of relaxation steps: one for every term where none is given, enough to cross the network."""
+    return len(network.terms) if steps is None else steps
+
+
 def require_output(network: Network) -> str:
     """Return the name of the output node, or raise ValueError where the network has none."""
     if network.output is None:

@@ -14,7 +14,7 @@ from ..inference.gradient import Gradient
 from ..inference.relax import relax
 from ..inference.solver import AbstractSolver
 from ..learning.energy_gradient import settled_gradient
-from .contract import AbstractAlgorithm, Info, Signal, TrainState, learn_once
+from .contract import AbstractAlgorithm, Info, Signal, TrainState, learn_once, steps_on
 
 
 class PC(AbstractAlgorithm):
@@ -27,7 +27,8 @@ class PC(AbstractAlgorithm):
     Arguments:
         solver: how states move (default: gradient descent with rate 0.05 per sample).
         steps: T. After a forward start an error needs one step per node, so T must be at least the number of hidden
-            nodes for the first layer to learn (default 8, enough for the benchmark's networks).
+            nodes for the first layer to learn (default 8, enough for the benchmark's networks). None takes as many
+            steps as there are terms.
         initial: where states start (default: a forward pass).
         coordinates: states, or prediction errors.
         optimiser: the weight rule; it sees the batch mean.
@@ -38,7 +39,7 @@ class PC(AbstractAlgorithm):
     """
 
     solver: AbstractSolver = Gradient()
-    steps: int = 8
+    steps: int | None = 8
     initial: AbstractInitialiser = Forward()
     coordinates: AbstractCoordinates = StateCoordinates()
     optimiser: optax.GradientTransformation = optax.adam(1e-3)
@@ -48,7 +49,8 @@ class PC(AbstractAlgorithm):
     cost: ClassVar[str] = "T + 1 energy gradients"
 
     def __check_init__(self) -> None:
-        at_least("steps", self.steps, 0)
+        if self.steps is not None:
+            at_least("steps", self.steps, 0)
 
     def check(self, network: Network) -> None:
         del network
@@ -57,8 +59,7 @@ class PC(AbstractAlgorithm):
         return 1
 
     def passes(self, network: Network) -> int:
-        del network
-        return self.steps * self.solver.passes + 2
+        return steps_on(network, self.steps) * self.solver.passes + 2
 
     def signal(
         self, network: Network, batch: Clamps, *, epoch: Int[Array, ""] | int, key: PRNGKeyArray, record: bool = False
@@ -68,7 +69,7 @@ class PC(AbstractAlgorithm):
             network,
             batch,
             solver=self.solver,
-            steps=self.steps,
+            steps=steps_on(network, self.steps),
             initial=self.initial,
             coordinates=self.coordinates,
             record=record,

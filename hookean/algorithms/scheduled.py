@@ -15,7 +15,7 @@ from ..inference.schedule import AbstractSchedule, Decaying, Spiking
 from ..inference.solver import AbstractSolver
 from ..learning.energy_gradient import settled_gradient
 from ..learning.forward_update import forward_gradient
-from .contract import AbstractAlgorithm, Info, Signal, TrainState, learn_once
+from .contract import AbstractAlgorithm, Info, Signal, TrainState, learn_once, steps_on
 
 
 class ScheduledPC(AbstractAlgorithm):
@@ -29,7 +29,8 @@ class ScheduledPC(AbstractAlgorithm):
         alpha: factor on a term after its step in the spiking schedule (default 0.001).
         forward_update: learn from the sources of the forward pass instead of the relaxed ones (default true).
         solver: how states move (default: gradient descent with rate 0.56 per sample); its rate must be below 1.
-        steps: T; the error needs one step a node, so at least the number of terms on the way (default 8).
+        steps: T; the error needs one step a node, so at least the number of terms on the way (default 8). None takes
+            as many steps as there are terms.
         optimiser: the weight rule; it sees the batch mean.
 
     Raises:
@@ -44,7 +45,7 @@ class ScheduledPC(AbstractAlgorithm):
     alpha: float = 0.001
     forward_update: bool = True
     solver: AbstractSolver = Gradient(0.56)
-    steps: int = 8
+    steps: int | None = 8
     optimiser: optax.GradientTransformation = optax.adam(1e-3)
 
     label: ClassVar[str] = "PC-schedule"
@@ -52,7 +53,8 @@ class ScheduledPC(AbstractAlgorithm):
     cost: ClassVar[str] = "T + 1 energy gradients"
 
     def __check_init__(self) -> None:
-        at_least("steps", self.steps, 0)
+        if self.steps is not None:
+            at_least("steps", self.steps, 0)
         if self.schedule not in ("spiking", "decaying"):
             raise ValueError(f"schedule must be spiking or decaying, got '{self.schedule}'.")
 
@@ -63,8 +65,7 @@ class ScheduledPC(AbstractAlgorithm):
         return 1
 
     def passes(self, network: Network) -> int:
-        del network
-        return self.steps * self.solver.passes + 2
+        return steps_on(network, self.steps) * self.solver.passes + 2
 
     def precision(self) -> AbstractSchedule:
         """Return the schedule."""
@@ -78,7 +79,7 @@ class ScheduledPC(AbstractAlgorithm):
             network,
             batch,
             solver=self.solver,
-            steps=self.steps,
+            steps=steps_on(network, self.steps),
             schedule=self.precision(),
             record=record,
             key=key,

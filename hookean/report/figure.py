@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.ticker import FuncFormatter, MultipleLocator
+from matplotlib.ticker import FuncFormatter, MultipleLocator, NullLocator
 
 from ..record import Record
 from .drawing import Curve, Key, Panel, Plot, axes, curve, draw, label_keys, layer_keys, log_scale, positive_range
@@ -165,6 +165,62 @@ def against_depth(groups: Groups) -> Plot | None:
         shown |= set(lines)
         panels.append(Panel(title, figure, f"{title} by layer. At the output: {_ends(lines, lambda v: f'{v:.3g}')}."))
     return Plot(panels, [keys[label] for label in groups if label in shown]) if panels else None
+
+
+def over_depth(groups: Mapping[str, Mapping[int, Sequence[Record]]]) -> Plot | None:
+    """Return accuracy, residual, cosine, passes and seconds over the number of layers, a line per label.
+
+    Arguments:
+        groups: label -> number of layers -> runs.
+    """
+    keys = label_keys(groups)
+    panels = []
+    shown: set[str] = set()
+    for title, pick, logarithmic in (
+        ("Test accuracy, %", lambda run: None if run.test is None else 100 * run.test["accuracy"], False),
+        ("Relative residual in the states", lambda run: _last(run).get("state_residual"), True),
+        ("Least cosine with backpropagation's gradient", lambda run: min(_numbers(run, "cosine"), default=None), False),
+        ("Energy of the first layer over the last's", _decay, True),
+        ("Passes a batch", lambda run: run.passes, True),
+        ("Seconds of training", lambda run: run.seconds.get("train"), True),
+    ):
+        lines = {}
+        for label, depths in groups.items():
+            rows = [(layers, pick(run)) for layers, runs in depths.items() for run in settled(runs)]
+            line = curve({layers: float(value)} for layers, value in rows if value is not None)
+            line = _positive(line) if line is not None and logarithmic else line
+            if line is not None and len(line.x):
+                lines[label] = line
+        if not lines:
+            continue
+        figure, ax = axes("Layers")
+        for label, line in lines.items():
+            draw(ax, line, keys[label])
+            ax.plot(line.x, line.mean, ".", color=keys[label].colour)
+        places = sorted({int(x) for line in lines.values() for x in line.x})
+        ax.set_xscale("log", base=2)
+        ax.set_xticks(places, [str(place) for place in places])
+        ax.xaxis.set_minor_locator(NullLocator())
+        if logarithmic:
+            log_scale(ax)
+        shown |= set(lines)
+        panels.append(Panel(title, figure, f"{title} over layers. Deepest: {_ends(lines, lambda v: f'{v:.3g}')}."))
+    return Plot(panels, [keys[label] for label in groups if label in shown]) if panels else None
+
+
+def _last(run: Record) -> dict[str, Any]:
+    return run.history[-1] if run.history else {}
+
+
+def _numbers(run: Record, field: str) -> list[float]:
+    """Return the finite numbers by layer at the last epoch, from the input to the output."""
+    values = _last(run).get(field) or {}
+    return [float(values[name]) for name in _terms([values]) if np.isfinite(values[name])]
+
+
+def _decay(run: Record) -> float | None:
+    energies = _numbers(run, "energies")
+    return energies[0] / energies[-1] if len(energies) > 1 and energies[-1] > 0 else None
 
 
 def settled(runs: Sequence[Record]) -> list[Record]:

@@ -109,8 +109,12 @@ def write_report(folders: Sequence[Path], out: Path) -> Path:
     names = itertools.count(1)
     grouped: dict[tuple[str, str, str], list[tuple[Path, Record]]] = {}
     for path, record in found:
-        grouped.setdefault((record.task, record.dataset, record.network), []).append((path, record))
-    sections = [_section(f"s{i}", group, folders, names) for i, group in enumerate(grouped.values(), 1)]
+        network = _family(record) if record.task == "depth" else record.network
+        grouped.setdefault((record.task, record.dataset, network), []).append((path, record))
+    sections = [
+        (_section_over_depth if task == "depth" else _section)(f"s{i}", group, folders, names)
+        for i, ((task, _, _), group) in enumerate(grouped.items(), 1)
+    ]
     broken = [run for section in sections for run in section.runs if run.record.status != "finished"]
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -139,6 +143,44 @@ def _section(key: str, group: Sequence[tuple[Path, Record]], folders: Sequence[P
         pairs=None if pairs is None else _narrow(pairs),
         blocks=[block.build(names) for block in _blocks(labels, order, group)],
         runs=[_run(path, record, folders) for path, record in sorted(group, key=lambda g: (g[1].label, g[1].seed))],
+    )
+
+
+def _family(record: Record) -> str:
+    """Return the network's name without its number of layers."""
+    return str(record.config["network"]["name"])
+
+
+def _section_over_depth(
+    key: str, group: Sequence[tuple[Path, Record]], folders: Sequence[Path], names: Iterator[int]
+) -> Section:
+    """Return the section of one kind of network at several depths."""
+    records = sorted((record for _, record in group), key=lambda r: (r.config["layers"], r.label))
+    first = records[0]
+    depths: dict[str, dict[int, list[Record]]] = {label: {} for label in sorted({r.label for r in records})}
+    for record in records:
+        depths[record.label].setdefault(record.config["layers"], []).append(record)
+    deepest = [record for record in records if record.config["layers"] == records[-1].config["layers"]]
+    labels = {label: runs for (_, _, label), runs in cells(deepest).items()}
+    block = _Draft(
+        "Against depth",
+        "Means over seeds, bands from the lowest to the highest. At its equilibrium predictive coding has a small "
+        "residual; with a large one and a cosine near 1 it is backpropagation by another road; with neither it is on "
+        "its way.",
+        figure.over_depth(depths),
+        "No run has finished.",
+    )
+    return Section(
+        key=key,
+        title=f"{first.dataset}, {_family(first)}, against depth",
+        result=_result(deepest[0], labels, _ranking(labels)),
+        summary=_narrow(summary_table(records), ("data",)),
+        pairs=None,
+        blocks=[block.build(names)],
+        runs=[
+            _run(path, record, folders)
+            for path, record in sorted(group, key=lambda g: (g[1].label, g[1].network, g[1].seed))
+        ],
     )
 
 
@@ -262,9 +304,9 @@ def _result(record: Record, labels: figure.Groups, order: Sequence[str]) -> Resu
     return Result(f"{record.dataset} with {record.network}", scores, max(len(order) - NAMED, 0), f"{seeds} {plural}")
 
 
-def _narrow(table: Table) -> Table:
-    """Return the table without data and network, which the heading of its section names."""
-    kept = [i for i, name in enumerate(table.header) if name not in ("data", "network")]
+def _narrow(table: Table, without: Sequence[str] = ("data", "network")) -> Table:
+    """Return the table without the columns that the heading of its section names."""
+    kept = [i for i, name in enumerate(table.header) if name not in without]
     rows = [[re.sub(r"(?<!\S)-(?=\d| )", "−", row[i]) if i else row[i] for i in kept] for row in table.rows]
     return Table(table.caption, [table.header[i] for i in kept], rows, [table.numeric[i] for i in kept])
 

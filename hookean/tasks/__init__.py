@@ -1,3 +1,4 @@
 """Experiments by name. What is exported here is registered."""
 
 from .classification import Classification as Classification
+from .depth import Depth as Depth

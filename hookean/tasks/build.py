@@ -36,6 +36,10 @@ CHOICES: dict[Any, tuple[str, Mapping[str, Any]]] = {
 NOT_PLAIN = ("optimiser", "key", "inputs", "outputs", "latent", "rests", "terminates", "stochastic", "tau")
 
 
+#: How a preset or a command line says None to an option that may be None: TOML has no word for it.
+NONE = "none"
+
+
 class ConfigError(ValueError):
     """A configuration that cannot be used; the message says which key, what it must be, what it got."""
 
@@ -122,7 +126,9 @@ def describe(annotation: Any, value: Any) -> Any:
 
 
 def _value(annotation: Any, default: Any, value: Any, path: str) -> tuple[Any, Any]:
-    """Return (object, plain value) for one option."""
+    """Return (object, plain value) for one option; "none" stands for None where that is allowed."""
+    if value == NONE and type(None) in typing.get_args(annotation):
+        return None, None
     if _is_activation(annotation):
         function = find(str(value), ACTIVATIONS, "activation")
         return function, describe(annotation, function)

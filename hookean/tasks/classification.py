@@ -26,7 +26,7 @@ from ..data.split import subset, validation_split
 from ..record import Record, environment, read_record, write_arrays, write_record, write_text
 from ..registry import exported_classes, exported_functions, find
 from . import checkpoint, evidence, metrics
-from .build import ConfigError, construct, network_label, resolve
+from .build import NONE, ConfigError, construct, network_label, resolve
 from .contract import AbstractTask, require_fresh
 from .optimiser import Optimiser
 from .progress import Reporter
@@ -84,7 +84,16 @@ class Classification(AbstractTask, frozen=True):
 
     def cell(self) -> tuple[str, ...]:
         label = self.label or str(self.algorithm.get("name"))
-        return (self.dataset.lower(), network_label(self.network).replace(" ", "-"), label, f"seed-{self.seed}")
+        return (
+            self.dataset.lower(),
+            network_label(self.network_options()).replace(" ", "-"),
+            label,
+            f"seed-{self.seed}",
+        )
+
+    def network_options(self) -> dict[str, Any]:
+        """Return the builder's name and options."""
+        return self.network
 
     def check(self) -> None:
         resolve_config(self)
@@ -121,7 +130,7 @@ def build(config: Classification) -> Parts:
         )
     key = jax.random.key(config.seed)
     network, _ = construct(
-        config.network,
+        config.network_options(),
         exported_functions(builders),
         "network",
         inputs=loaded.shape,
@@ -177,12 +186,12 @@ def resolve_config(config: Classification) -> dict[str, Any]:
         ConfigError, UnknownName: if it names something unknown or wrong.
     """
     dataset = find(config.dataset, exported_classes(data, AbstractDataset), "data set")
-    builder, _, network = resolve(config.network, exported_functions(builders), "network")
+    builder, _, network = resolve(config.network_options(), exported_functions(builders), "network")
     if "inputs" not in inspect.signature(builder).parameters:
         raise ConfigError(f"network: {builder.__name__} takes no inputs, so it cannot classify; use mlp, for example.")
     algorithm, _, options = resolve(config.algorithm, exported_classes(algorithms, AbstractAlgorithm), "algorithm")
     label = config.label or algorithm.label  # type: ignore[attr-defined]
-    named = {"dataset": dataset.__name__, "label": label, "task": "classification"}
+    named = {"dataset": dataset.__name__, "label": label, "task": config.name}
     return config.model_dump() | {"network": network, "algorithm": options} | named
 
 
@@ -193,10 +202,12 @@ def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
 
 
 def without_none(values: Any) -> Any:
-    """Return nested plain values without the keys that are None, which TOML cannot hold."""
-    if isinstance(values, dict):
-        return {key: without_none(value) for key, value in values.items() if value is not None}
-    return values
+    """Return nested plain values without None, which TOML cannot hold: options of a member say "none" instead."""
+    if not isinstance(values, dict):
+        return values
+    member = "name" in values
+    kept = {key: NONE if value is None and member else without_none(value) for key, value in values.items()}
+    return {key: value for key, value in kept.items() if value is not None}
 
 
 def _title(record: Record) -> str:
@@ -209,7 +220,7 @@ def _now() -> str:
 
 def _record(config: Classification, parts: Parts) -> Record:
     return Record(
-        task="classification",
+        task=config.name,
         label=parts.resolved["label"],
         algorithm=parts.resolved["algorithm"]["name"],
         network=network_label(parts.resolved["network"]),
