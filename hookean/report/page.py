@@ -162,6 +162,7 @@ def _section_over_depth(
         depths[record.label].setdefault(record.config["layers"], []).append(record)
     deepest = [record for record in records if record.config["layers"] == records[-1].config["layers"]]
     labels = {label: runs for (_, _, label), runs in cells(deepest).items()}
+    pairs = paired_table(records, against="BP")
     block = _Draft(
         "Against depth",
         "Means over seeds, bands from the lowest to the highest. At its equilibrium predictive coding has a small "
@@ -175,7 +176,7 @@ def _section_over_depth(
         title=f"{first.dataset}, {_family(first)}, against depth",
         result=_result(deepest[0], labels, _ranking(labels)),
         summary=_narrow(summary_table(records), ("data",)),
-        pairs=None,
+        pairs=None if pairs is None else _narrow(pairs, ("data",)),
         blocks=[block.build(names)],
         runs=[
             _run(path, record, folders)

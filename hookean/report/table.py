@@ -94,12 +94,18 @@ def summary_table(records: Sequence[Record]) -> Table:
     return Table(caption, header, rows, [False] * 3 + [True] * 6)
 
 
-def paired_table(records: Sequence[Record]) -> Table | None:
-    """Return the paired differences between all labels that share data set, network and seeds; None without pairs."""
+def paired_table(records: Sequence[Record], against: str | None = None) -> Table | None:
+    """Return the paired differences between all labels that share data set, network and seeds; None without pairs.
+
+    Arguments:
+        against: only differences from this label.
+    """
     rows = []
     groups = cells(records)
     for (one, first), (two, second) in itertools.combinations(groups.items(), 2):
-        difference = paired(accuracies(first), accuracies(second)) if one[:2] == two[:2] else None
+        if one[:2] != two[:2] or (against is not None and against not in (one[2], two[2])):
+            continue
+        difference = paired(accuracies(first), accuracies(second))
         if difference is not None:
             p = difference.p
             spread = interval(difference.interval, sign=True)

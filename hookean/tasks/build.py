@@ -16,6 +16,7 @@ from ..algorithms.nudging import Nudge
 from ..core import coordinates, initialise
 from ..core.activation import ACTIVATIONS, Activation
 from ..core.density import DENSITIES, AbstractDensity
+from ..core.precision import AbstractPrecision, ScalarPrecision
 from ..inference.flow import METHODS
 from ..inference.solver import AbstractSolver
 from ..registry import exported_classes, find, nearest
@@ -31,6 +32,7 @@ CHOICES: dict[Any, tuple[str, Mapping[str, Any]]] = {
     ),
     coordinates.AbstractCoordinates: ("coordinates", exported_classes(coordinates, coordinates.AbstractCoordinates)),
     Nudge: ("nudge", {"Nudge": Nudge}),
+    float | AbstractPrecision: ("precision", {"ScalarPrecision": ScalarPrecision}),
 }
 #: Options that code sets and configurations cannot.
 NOT_PLAIN = ("optimiser", "key", "inputs", "outputs", "latent", "rests", "terminates", "stochastic", "tau")
@@ -119,6 +121,8 @@ def describe(annotation: Any, value: Any) -> Any:
     method = next((name for name, cls in METHODS.items() if type(value) is cls), None)
     if method is not None:
         return method
+    if isinstance(value, ScalarPrecision) and not value.learned:
+        return value.value
     if isinstance(value, eqx.Module):
         kept = {n: (a, getattr(value, n)) for n, (a, _) in options(type(value)).items() if hasattr(value, n)}
         return {"name": type(value).__name__} | {n: describe(a, v) for n, (a, v) in kept.items()}
@@ -135,7 +139,7 @@ def _value(annotation: Any, default: Any, value: Any, path: str) -> tuple[Any, A
     if any(isinstance(default, cls) for cls in METHODS.values()):
         method = find(str(value), METHODS, "method")()
         return method, describe(annotation, method)
-    if annotation in CHOICES:
+    if annotation in CHOICES and not (isinstance(value, int | float) and float in typing.get_args(annotation)):
         kind, members = CHOICES[annotation]
         if not isinstance(value, str | Mapping):
             known = ", ".join(members)

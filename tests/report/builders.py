@@ -66,6 +66,16 @@ def record(label: str = "PC-SE", seed: int = 0, *, relaxed: bool = True, lift: f
     return Record(**(fields | changes))
 
 
+def at_depth(layers: int, label: str = "PC", seed: int = 0, **changes: Any) -> Record:
+    """Return a run of the task depth; its accuracy falls and its residual grows with the layers."""
+    ended = entry(EPOCHS, seed, relaxed=True, lift=0.5)
+    ended |= {"state_residual": 0.001 * layers, "cosine": {"h1": 1 / layers, "h2": 1.0, "y": 0.9}}
+    config = {"epochs": EPOCHS, "layers": layers, "network": {"name": "mlp"}}
+    fields = {"task": "depth", "network": f"mlp of {layers} layers", "config": config, "history": [ended]}
+    fields |= {"test": {"accuracy": 0.9 - 0.01 * layers + 0.02 * seed}, "passes": 2 * layers}
+    return record(label, seed, **(fields | changes))
+
+
 def arrays(*, images: bool = True, errors: bool = True) -> dict[str, np.ndarray]:
     """Return what lies in arrays.npz: eight samples, the second of them taken for another class."""
     generator = np.random.default_rng(0)

@@ -211,3 +211,31 @@ def test_deep_networks_are_drawn_against_depth_in_the_order_of_their_layers(grou
     cosines = figure.cosines(deep)
     assert [key.text for key in cosines.keys][:3] == ["h1", "h2", "h3"]
     assert [key.text for key in cosines.keys][-2:] == ["h11", "y"]
+
+
+def test_over_depth_draws_every_measure_over_the_number_of_layers():
+    depths = {4: [builders.at_depth(4, seed=seed) for seed in SEEDS], 16: [builders.at_depth(16)]}
+    reference = {4: [builders.at_depth(4, "BP", passes=2)]}
+    plot = figure.over_depth({"PC": depths, "BP": reference})
+    shown = {panel.title: lines(panel) for panel in plot.panels}
+    accuracy, residual = shown["Test accuracy, %"], shown["Relative residual in the states"]
+    np.testing.assert_allclose(accuracy[0].get_xdata(), [4, 16])
+    np.testing.assert_allclose(accuracy[0].get_ydata(), [100 * (0.9 - 0.04 + 0.02), 100 * (0.9 - 0.16)])
+    np.testing.assert_allclose(residual[0].get_ydata(), [0.004, 0.016])
+    np.testing.assert_allclose(shown["Least cosine with backpropagation's gradient"][0].get_ydata(), [0.25, 1 / 16])
+    np.testing.assert_allclose(shown["Passes a batch"][0].get_ydata(), [8, 32])
+    assert len(accuracy) == 4  # a line and its points for each label
+    assert [key.text for key in plot.keys] == ["PC", "BP"]
+
+
+def test_energy_over_depth_is_that_of_the_first_layer_over_the_last():
+    run = builders.at_depth(4)
+    energies = run.history[-1]["energies"]
+    plot = figure.over_depth({"PC": {4: [run]}})
+    panel = next(panel for panel in plot.panels if panel.title.startswith("Energy"))
+    assert lines(panel)[0].get_ydata()[0] == pytest.approx(energies["h1"] / energies["y"])
+
+
+def test_over_depth_of_runs_that_broke_off_is_nothing():
+    run = builders.at_depth(4, status="diverged", test=None, history=[], passes=None, seconds={})
+    assert figure.over_depth({"PC": {4: [run]}}) is None

@@ -166,6 +166,14 @@ def test_each_data_set_and_network_has_its_section(tmp_path):
         assert title in headings.text
 
 
+def test_runs_of_all_depths_share_a_section(tmp_path):
+    runs = [builders.at_depth(n, label, seed) for n in (4, 16) for label in ("PC", "BP") for seed in (0, 1)]
+    seen = Tree(render(builders.write(tmp_path, *runs, builders.record())))
+    assert len(seen.named("section")) == 2
+    for words in ("MNIST, mlp, against depth", "mlp of 16 layers", "BP reaches 75.0 % ± 1.4", "BP \N{MINUS SIGN} PC"):
+        assert words in seen.text, words
+
+
 def test_several_folders_make_one_page_without_their_absolute_places(tmp_path):
     builders.write(tmp_path / "one", builders.record(seed=0))
     builders.write(tmp_path / "two", builders.record(seed=1))

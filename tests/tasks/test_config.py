@@ -6,9 +6,9 @@ import jax.numpy as jnp
 import pytest
 
 from hookean.registry import UnknownName
-from hookean.tasks import Classification
+from hookean.tasks import Classification, Depth
 from hookean.tasks.build import ConfigError
-from hookean.tasks.classification import resolve_config
+from hookean.tasks.classification import resolve_config, without_none
 from hookean.tasks.config import configure, merge, parse_overrides
 from hookean.tasks.grid import grid, run_all, seeds, study
 from hookean.tasks.optimiser import Optimiser, warmup_cosine
@@ -120,6 +120,61 @@ def test_grid_is_every_combination_with_every_seed():
     assert len(set(seen)) == 12
     assert {seed for _, _, seed in seen} == {4, 5, 6}
     assert len({c.cell() for c in configs}) == 12
+
+
+def test_none_is_said_in_words_and_written_back():
+    config = configure(Classification, {"dataset": "iris", "algorithm": {"name": "PC", "steps": "none"}})
+    resolved = resolve_config(config)
+    assert resolved["algorithm"]["steps"] is None
+    written = without_none(resolved)
+    assert written["algorithm"]["steps"] == "none"
+    assert "subset" not in written
+    again = {key: value for key, value in written.items() if key != "task"}
+    assert resolve_config(configure(Classification, again)) == resolved
+    with pytest.raises(ConfigError, match=r"algorithm.steps .*got 'none'"):
+        resolve_config(configure(Classification, {"dataset": "iris", "algorithm": {"name": "IPC", "steps": "none"}}))
+
+
+@pytest.mark.parametrize(
+    ("network", "expected"),
+    [({"name": "mlp"}, {"hidden": [6] * 4}), ({"name": "residual_mlp", "mup": True}, {"depth": 4, "width": 6})],
+)
+def test_depth_sizes_the_network(network, expected):
+    config = configure(Depth, {"dataset": "iris", "network": network, "layers": 5, "width": 6})
+    resolved = resolve_config(config)
+    assert resolved["task"] == "depth"
+    assert {key: resolved["network"][key] for key in expected} == expected
+    assert config.cell()[1] == f"{network['name']}-of-5-layers"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"network": "vgg5"}, "vgg5 has layers of its own; use mlp or residual_mlp"),
+        ({"network": {"name": "mlp", "hidden": [3]}}, "network.hidden follows from layers and width"),
+        ({"layers": 1}, "^layers: .* got 1"),
+    ],
+)
+def test_depth_refuses_networks_that_it_cannot_size(wrong, message):
+    with pytest.raises(ConfigError, match=message):
+        configure(Depth, {"dataset": "iris"} | wrong).check()
+
+
+def test_a_precision_is_a_number_or_a_learned_one():
+    def output(precision):
+        values = {"dataset": "iris", "network": {"output": {"name": "gaussian", "precision": precision}}}
+        return resolve_config(configure(Classification, values))["network"]["output"]["precision"]
+
+    assert output(2) == 2.0
+    assert output({"name": "ScalarPrecision", "value": 2.0}) == {
+        "name": "ScalarPrecision",
+        "value": 2.0,
+        "learned": False,
+    }
+    assert output({"name": "ScalarPrecision", "learned": True})["learned"] is True
+    assert resolve_config(configure(Classification, {"dataset": "iris"}))["network"]["output"]["precision"] == 1.0
+    with pytest.raises(ConfigError, match="precision must be a positive finite number, got -1"):
+        output({"name": "ScalarPrecision", "value": -1})
 
 
 STUDY = {

@@ -15,10 +15,12 @@ from hookean.registry import exported_classes, exported_functions
 from hookean.tasks.build import construct, network_label
 from hookean.tasks.classification import resolve_config
 from hookean.tasks.config import configure, read_preset
+from hookean.tasks.grid import study
 
 PRESETS = _presets()
-DEPTH = [name for name in PRESETS if name.startswith("depth-")]
-BENCHMARK = [name for name in PRESETS if name not in DEPTH]
+STUDIES = [name for name in PRESETS if "variants" in read_preset(PRESETS[name])]
+DEPTH = [name for name in PRESETS if name.startswith("depth-") and name not in STUDIES]
+BENCHMARK = [name for name in PRESETS if name not in DEPTH and name not in STUDIES]
 #: Shape of a sample after the transform, and the number of classes.
 SHAPES = {
     "MNIST": ((28, 28, 1), 10),
@@ -84,6 +86,27 @@ def test_preset_of_a_deep_network_builds(name):
     twins = [resolved(other) for other in DEPTH if other.split("-")[1] == name.split("-")[1]]
     kept = ("dataset", "epochs", "batch_size", "validation", "selection")
     assert len({str([twin[key] for key in kept]) for twin in twins}) == 1, "one protocol for all rules of a network"
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_study_names_what_exists(name):
+    """Every run of a study resolves, has a folder of its own, and its rule accepts its network."""
+    task, values = _task(name)
+    configs = study(task, values, {"dataset": "digits"}, 1)
+    assert len({config.cell() for config in configs}) == len(configs) > 1
+    members = exported_classes(algorithms, AbstractAlgorithm)
+    for config in configs:
+        config.check()
+    for config in {config.label: config for config in reversed(configs)}.values():
+        network = construct(
+            config.network_options(),
+            exported_functions(builders),
+            "network",
+            inputs=4,
+            outputs=3,
+            key=jax.random.key(0),
+        )[0]
+        construct(config.algorithm, members, "algorithm")[0].check(network)
 
 
 @pytest.mark.parametrize("name", BENCHMARK)
