@@ -51,6 +51,7 @@ from .core.term import Prediction as Prediction
 from .inference import Flow as Flow
 from .inference import GaussNewton as GaussNewton
 from .inference import Gradient as Gradient
+from .inference import Newton as Newton
 from .inference import Optax as Optax
 from .inference.relax import Relaxation as Relaxation
 from .inference.relax import Result as Result

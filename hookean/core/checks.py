@@ -17,6 +17,19 @@ def positive(name: str, value: Any) -> None:
         raise ValueError(f"{name} must be a positive number, got {value}.")
 
 
+def one_each(name: str, value: float | Sequence[float], count: int) -> tuple[float, ...]:
+    """Return one number for each of `count`: the same for all, or those of a sequence of this length.
+
+    Raises:
+        ValueError: if a sequence has another length.
+    """
+    if isinstance(value, int | float):
+        return (float(value),) * count
+    if len(value) != count:
+        raise ValueError(f"{name} must be a number or {count} numbers, from the input to the output, got {len(value)}.")
+    return tuple(float(each) for each in value)
+
+
 def widths(name: str, values: Sequence[int]) -> None:
     """Raise unless every number of units is at least 1."""
     if any(value < 1 for value in values):

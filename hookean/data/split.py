@@ -40,6 +40,22 @@ def subset(split: Split, size: int | float, seed: int) -> Split:
     return _take(split, _choose(split, _count(size, len(split)), seed, both=False)[0])
 
 
+def with_label_noise(split: Split, share: float, *, seed: int) -> Split:
+    """Return the split with a share of its labels replaced, each by another class at random.
+
+    Arguments:
+        share: of the samples, from 0 to 1; rounded to a number of samples.
+        seed: of the choice; the same seed spoils the same samples in the same way.
+    """
+    classes = np.unique(split.labels)
+    generator = np.random.default_rng(seed)
+    spoiled = generator.permutation(len(split))[: round(share * len(split))]
+    places = np.searchsorted(classes, split.labels[spoiled]) + generator.integers(1, len(classes), len(spoiled))
+    labels = split.labels.copy()
+    labels[spoiled] = classes[places % len(classes)]
+    return Split(split.inputs, labels)
+
+
 def stratified_order(
     labels: Int[np.ndarray, " n"], size: int, seed: int
 ) -> tuple[Int[np.ndarray, " size"], Int[np.ndarray, " rest"]]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, PRNGKeyArray
 
 from ..core import graph
 from ..core.checks import at_least
@@ -13,7 +13,8 @@ from ..core.clamp import whole
 from ..core.coordinates import ErrorCoordinates
 from ..core.density import Gaussian
 from ..core.term import Prediction
-from .objective import Objective, Variables
+from .line_search import shortened
+from .objective import Objective, Variables, add, dot
 from .solver import AbstractSolver
 
 
@@ -78,8 +79,8 @@ class GaussNewton(AbstractSolver):
         del key
         move = self._direction(objective, variables, gradient)
         if self.halvings:
-            move = _shortened(objective, variables, move, self.halvings)
-        return {name: variables[name] + move[name] for name in variables}, state
+            move = shortened(objective, variables, move, self.halvings)
+        return add(variables, 1.0, move), state
 
     def terminate(self, state: Any) -> Bool[Array, ""]:
         del state
@@ -117,19 +118,19 @@ class GaussNewton(AbstractSolver):
         step = weak(gradient)
         residual = direction = ahead(step)
         move = {name: -value for name, value in step.items()}
-        size = _dot(residual, residual)
+        size = dot(residual, residual)
         for i in range(self.iterations):
             signal = back(direction)
             answer = weak(signal)
             # The curvature along a direction needs no pass forward: w^T A D^-1 A^T w is a square of what came back.
-            curvature = _dot(direction, direction) + _dot(signal, answer)
+            curvature = dot(direction, direction) + dot(signal, answer)
             length = jnp.where(curvature > 0, size / jnp.where(curvature > 0, curvature, 1), 0)
-            move = _add(move, length, answer)
+            move = add(move, length, answer)
             if i + 1 < self.iterations:
-                residual = _add(_add(residual, -length, direction), -length, ahead(answer))
-                smaller = _dot(residual, residual)
+                residual = add(add(residual, -length, direction), -length, ahead(answer))
+                smaller = dot(residual, residual)
                 turn = jnp.where(size > 0, smaller / jnp.where(size > 0, size, 1), 0)
-                direction, size = _add(residual, turn, direction), smaller
+                direction, size = add(residual, turn, direction), smaller
         return move
 
 
@@ -160,28 +161,3 @@ def _split(objective: Objective) -> tuple[dict[str, str], dict[str, Prediction]]
 def _gaussian(term: Prediction) -> Gaussian:
     assert isinstance(term.density, Gaussian)
     return term.density
-
-
-def _shortened(objective: Objective, variables: Variables, move: Variables, halvings: int) -> Variables:
-    """Halve a step until it does not raise the energy; take no step where that does not help."""
-
-    def energy(factor: Float[Array, ""]) -> Float[Array, ""]:
-        return objective.total(objective.energies(_add(variables, factor, move)))
-
-    def raises(carry: tuple[Array, Array]) -> Bool[Array, ""]:
-        times, factor = carry
-        return (times <= halvings) & ~(energy(factor) <= begun + rounding)
-
-    begun = energy(jnp.zeros(()))
-    rounding = 8 * jnp.finfo(begun.dtype).eps * jnp.abs(begun)
-    start = (jnp.zeros((), jnp.int32), jnp.ones(()))
-    times, factor = jax.lax.while_loop(raises, lambda carry: (carry[0] + 1, carry[1] / 2), start)
-    return {name: jnp.where(times <= halvings, factor * value, 0) for name, value in move.items()}
-
-
-def _dot(one: dict[str, Array], other: dict[str, Array]) -> Any:
-    return sum(jnp.sum(one[name] * other[name]) for name in one)
-
-
-def _add(one: dict[str, Array], factor: Float[Array, ""], other: dict[str, Array]) -> dict[str, Array]:
-    return {name: value + factor * other[name] for name, value in one.items()}

@@ -72,6 +72,16 @@ def norm(variables: Variables) -> Float[Array, ""]:
     return jnp.sqrt(sum(squares, start=jnp.zeros(())))
 
 
+def dot(one: Variables, other: Variables) -> Float[Array, ""]:
+    """Return the inner product over all variables of one sample."""
+    return sum((jnp.sum(one[name] * other[name]) for name in one), start=jnp.zeros(()))
+
+
+def add(one: Variables, factor: float | Float[Array, ""], other: Variables) -> Variables:
+    """Return `one` plus a factor times `other`."""
+    return {name: value + factor * other[name] for name, value in one.items()}
+
+
 def everywhere(
     network: Network,
     clamps: Clamps,

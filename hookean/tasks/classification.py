@@ -22,7 +22,7 @@ from ..core import builders
 from ..core.network import Network
 from ..core.parameters import count_parameters
 from ..data.dataset import AbstractDataset, Data, Split
-from ..data.split import subset, validation_split
+from ..data.split import subset, validation_split, with_label_noise
 from ..record import Record, environment, read_record, write_arrays, write_record, write_text
 from ..registry import exported_classes, exported_functions, find
 from . import checkpoint, evidence, metrics
@@ -50,10 +50,13 @@ class Classification(AbstractTask, frozen=True):
         seed: of weights, shuffling, augmentation and everything else that is drawn.
         validation: held-out part of the training split, a number of samples or a fraction; the same for every seed.
         subset: train on so many samples only (chosen with equal shares of the classes); None takes all.
+        label_noise: share of the training labels that are replaced by another class, drawn with the run's seed; the
+            held-out and the test labels stay true (default 0).
         selection: test the network of the epoch with the best held-out accuracy, or the last one.
         patience: stop after so many epochs without a better held-out accuracy; None never stops early.
         evidence: measure residual and gradient angle every so many epochs (and at the end); 0 never.
         checkpoint: write a checkpoint every so many epochs.
+        double_precision: compute in float64, which deep equilibria need to be told from rounding (default false).
         download: allow the data set to be fetched from the public hub.
     """
 
@@ -67,10 +70,12 @@ class Classification(AbstractTask, frozen=True):
     batch_size: int = pydantic.Field(default=128, ge=1)
     validation: int | float = pydantic.Field(default=0.1, gt=0)
     subset: int | None = pydantic.Field(default=None, ge=1)
+    label_noise: float = pydantic.Field(default=0.0, ge=0, le=1)
     selection: Literal["best", "last"] = "best"
     patience: int | None = pydantic.Field(default=None, ge=1)
     evidence: int = pydantic.Field(default=1, ge=0)
     checkpoint: int = pydantic.Field(default=1, ge=1)
+    double_precision: bool = False
     download: bool = False
 
     @pydantic.field_validator("network", "algorithm", mode="before")
@@ -99,7 +104,10 @@ class Classification(AbstractTask, frozen=True):
         resolve_config(self)
 
     def run(self, folder: Path, *, resume: bool = False, quiet: bool = False) -> Record:
-        return run(self, folder, resume=resume, quiet=quiet)
+        if not self.double_precision:
+            return run(self, folder, resume=resume, quiet=quiet)
+        with jax.enable_x64(True):
+            return run(self, folder, resume=resume, quiet=quiet)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,12 +154,13 @@ def build(config: Classification) -> Parts:
 
 
 def _parts_of(split: Split, config: Classification) -> tuple[Split, Split]:
-    """Return (training, held-out) samples; the same for every seed of the run."""
+    """Return (training, held-out) samples; the same for every seed of the run, but for noise in the labels."""
     name = "subset"
     try:
         full = split if config.subset is None else subset(split, config.subset, 0)
         name = "validation"
-        return validation_split(full, size=config.validation, seed=0)
+        train, valid = validation_split(full, size=config.validation, seed=0)
+        return with_label_noise(train, config.label_noise, seed=config.seed), valid
     except ValueError as error:
         raise ConfigError(f"{name}: {error}") from error
 

@@ -81,7 +81,9 @@ def _labelled(run: Mapping[str, Any], point: Mapping[str, Any]) -> dict[str, Any
     """Return the options with the point of the axes in the label."""
     algorithm = run.get("algorithm", "")
     label = run.get("label") or (algorithm["name"] if isinstance(algorithm, Mapping) else algorithm)
-    places = [f"{option.rpartition('.')[2]} {value}" for option, value in point.items()]
+    names = {option: option.rpartition(".")[2] for option in point}
+    short = collections.Counter(names.values())
+    places = [f"{names[o] if short[names[o]] == 1 else o} {value}" for o, value in point.items()]
     return dict(run) | {"label": ", ".join([str(label), *places])}
 
 

@@ -92,3 +92,14 @@ def test_wide_networks_are_nearer_to_backpropagation():
     # How many inputs and outputs those had is not published; narrow networks depend on it.
     np.testing.assert_allclose(cosines[1:], [0.982, 0.999], atol=0.03)
     assert cosines[0] < cosines[1] < cosines[2]
+
+
+@pytest.mark.parametrize("build", [mlp, residual_mlp])
+def test_a_precision_for_each_hidden_node(build, keys):
+    size = {"hidden": (5, 4, 3)} if build is mlp else {"depth": 3, "width": 4}
+    network = build(4, 2, **size, precision=(1.0, 2.0, 3.0), key=keys(0))
+    assert [term.density.precision.value for term in network.terms.values()] == [1.0, 2.0, 3.0, 1.0]
+    with pytest.raises(
+        ValueError, match="precision must be a number or 3 numbers, from the input to the output, got 2"
+    ):
+        build(4, 2, **size, precision=(1.0, 2.0), key=keys(0))

@@ -19,13 +19,19 @@ from hookean.core.density import DENSITIES
 from hookean.core.network import Network
 from hookean.core.parameters import count_parameters
 from hookean.core.term import Prediction
-from hookean.inference import Flow, GaussNewton, Gradient, Optax
+from hookean.inference import Flow, GaussNewton, Gradient, Newton, Optax
 from hookean.inference.flow import METHODS
 from hookean.inference.solver import AbstractSolver
 from hookean.registry import exported_classes, exported_functions, nearest
 
 SOLVERS = exported_classes(inference, AbstractSolver)
-MADE = {"Gradient": Gradient(), "Optax": Optax(optax.adam(0.05)), "Flow": Flow(), "GaussNewton": GaussNewton()}
+MADE = {
+    "Gradient": Gradient(),
+    "Optax": Optax(optax.adam(0.05)),
+    "Flow": Flow(),
+    "GaussNewton": GaussNewton(),
+    "Newton": Newton(),
+}
 ERRORS = {"coordinates": ErrorCoordinates()}
 
 

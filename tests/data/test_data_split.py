@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hookean.data.dataset import Split
-from hookean.data.split import subset, validation_split
+from hookean.data.split import subset, validation_split, with_label_noise
 
 COUNTS = (100, 60, 40)
 
@@ -74,3 +74,22 @@ def test_a_class_with_one_sample_is_named(whole):
     labels[7] = 3
     with pytest.raises(ValueError, match=r"class 3 has 1"):
         validation_split(Split(whole.inputs, labels), size=50, seed=0)
+
+
+def test_label_noise_replaces_its_share_by_other_classes():
+    labels = np.repeat(np.array([2, 5, 7], np.int32), 200)
+    clean = Split(np.arange(600.0)[:, None], labels)
+    noisy = with_label_noise(clean, 0.3, seed=1)
+    changed = noisy.labels != labels
+    assert changed.sum() == 180
+    assert set(noisy.labels) == {2, 5, 7}
+    assert noisy.labels.dtype == labels.dtype
+    assert np.array_equal(noisy.inputs, clean.inputs)
+    assert np.array_equal(clean.labels, labels)
+    for kind in (2, 5, 7):  # both other classes take their part
+        _, counts = np.unique(noisy.labels[changed & (labels == kind)], return_counts=True)
+        assert len(counts) == 2
+        assert counts.min() > 15
+    assert np.array_equal(with_label_noise(clean, 0.3, seed=1).labels, noisy.labels)
+    assert not np.array_equal(with_label_noise(clean, 0.3, seed=2).labels, noisy.labels)
+    assert np.array_equal(with_label_noise(clean, 0, seed=1).labels, labels)

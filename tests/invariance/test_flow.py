@@ -12,7 +12,7 @@ from oracles import free_gradient, relaxed, size, start
 
 import hookean.inference as inference
 from hookean.core.coordinates import ErrorCoordinates, StateCoordinates
-from hookean.inference import Flow, GaussNewton, Gradient, Optax
+from hookean.inference import Flow, GaussNewton, Gradient, Newton, Optax
 from hookean.inference.relax import Result
 from hookean.inference.solver import AbstractSolver
 from hookean.registry import exported_classes
@@ -22,6 +22,7 @@ SMALL = {
     "Optax": Optax(optax.rmsprop(0.002)),
     "Flow": Flow(duration=1.0, dt=0.05),
     "GaussNewton": GaussNewton(damping=1.0, halvings=8),
+    "Newton": Newton(iterations=4),
 }
 ACYCLIC = {"GaussNewton"}  # it works in error coordinates
 FLOWS = [

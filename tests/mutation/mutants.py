@@ -507,6 +507,22 @@ MUTANTS = [
         NEWTON,
     ),
     Mutant(
+        "newton-uphill",
+        "inference/newton.py",
+        "downhill = {name: -value for name, value in gradient.items()}",
+        "downhill = dict(gradient)",
+        "the state-space Newton step goes up the gradient",
+        "equivalence/test_newton.py",
+    ),
+    Mutant(
+        "newton-through-negative-curvature",
+        "inference/newton.py",
+        "curved = curvature > 0",
+        "curved = curvature != 0",
+        "conjugate gradients follow directions of negative curvature",
+        "equivalence/test_newton.py",
+    ),
+    Mutant(
         "newton-direction-of-the-gradient",
         "inference/gauss_newton.py",
         "move = {name: -value for name, value in step.items()}",

@@ -3,6 +3,7 @@
 import math
 
 import jax.numpy as jnp
+import optax
 import pytest
 
 from hookean.registry import UnknownName
@@ -11,7 +12,7 @@ from hookean.tasks.build import ConfigError
 from hookean.tasks.classification import resolve_config, without_none
 from hookean.tasks.config import configure, merge, parse_overrides
 from hookean.tasks.grid import grid, run_all, seeds, study
-from hookean.tasks.optimiser import Optimiser, warmup_cosine
+from hookean.tasks.optimiser import Optimiser, warmup_cosine, weight_norm
 
 
 @pytest.mark.parametrize(
@@ -208,6 +209,13 @@ def test_changes_stand_on_top_of_a_study():
     assert all(c.algorithm["name"] == "IPC" and c.optimiser.rate == 0.2 for c in configs)
 
 
+def test_options_of_one_name_are_told_apart_in_labels():
+    axes = {"optimiser": {"rate": [0.1]}, "algorithm": {"solver": {"rate": [0.2, 0.3]}}}
+    values = {"dataset": "iris", "algorithm": "PC", "axes": axes}
+    labels = [config.label for config in study(Classification, values, {}, 1)]
+    assert labels == [f"PC, optimiser.rate 0.1, algorithm.solver.rate {rate}" for rate in (0.2, 0.3)]
+
+
 def test_labels_stay_where_the_axes_are_told_apart_without_them():
     axes = {"network": {"hidden": [[4], [4, 4]]}}
     assert {c.label for c in study(Classification, STUDY | {"axes": axes}, {}, 1)} == {"a", "b"}
@@ -234,6 +242,33 @@ def test_runs_that_would_share_a_folder_are_refused(tmp_path):
 def test_wrong_studies_are_named(wrong, message):
     with pytest.raises(ConfigError, match=message):
         study(Classification, {"dataset": "iris"} | wrong, {}, 1)
+
+
+def test_weight_norm_by_hand():
+    weights = {
+        "w": jnp.array([[1.0, 2.0, 3.0], [4.0, 5.0, 7.0]]),
+        "k": jnp.arange(12.0).reshape(1, 2, 3, 2),
+        "b": jnp.ones(3),
+    }
+    moved = {"w": jnp.array([[2.0, 2.0, 3.0], [4.0, 6.0, 7.0]]), "k": weights["k"] + 1, "b": jnp.full(3, 3.0)}
+    rule = weight_norm()
+    given = {name: moved[name] - weights[name] for name in weights}
+    updates, _ = rule.update(given, rule.init(weights), weights)
+    found = optax.apply_updates(weights, updates)
+    spread = math.sqrt(sum((x - 4) ** 2 for x in (2, 2, 3, 4, 6, 7)) / 6)
+    for place, value in (((0, 0), 2), ((1, 2), 7)):
+        assert float(found["w"][place]) == pytest.approx(value / ((math.sqrt(2) + math.sqrt(3)) * spread), rel=1e-5)
+    kernel = (math.sqrt(2) + math.sqrt(6)) * math.sqrt(143 / 12)  # two outputs, six inputs each
+    assert float(found["k"][0, 0, 0, 1]) == pytest.approx(2 / kernel, rel=1e-5)
+    assert found["b"].tolist() == [3.0] * 3
+
+
+def test_every_rule_can_be_normalised():
+    weights = jnp.array([[1.0, -2.0], [0.5, 0.25]])
+    for name in ("adamw", "adam", "sgd"):
+        rule = Optimiser(name=name, weight_norm=True, schedule="constant").build(10)
+        updates, _ = rule.update(jnp.ones_like(weights), rule.init(weights), weights)
+        assert float(jnp.std(weights + updates)) == pytest.approx(1 / (2 * math.sqrt(2)), rel=1e-5)
 
 
 def test_warmup_cosine_by_hand():

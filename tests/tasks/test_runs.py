@@ -1,5 +1,7 @@
 """What a run does: epoch 0 before the first update, selection on held-out samples, one look at the test split."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -110,3 +112,18 @@ def test_overrides_nest_and_merge_keeps_what_is_not_named():
     base = {"algorithm": {"name": "PC", "steps": 8}, "epochs": 1}
     assert merge(base, {"algorithm": {"steps": 2}}) == {"algorithm": {"name": "PC", "steps": 2}, "epochs": 1}
     assert merge(base, {"algorithm": "BP"})["algorithm"] == {"name": "BP"}
+
+
+def test_double_precision_is_of_the_run_alone(tmp_path):
+    """In float64 the equilibrium is met to less than float32 can hold; what runs afterwards is as before."""
+    rule = {"name": "GN", "steps": 4, "solver": {"iterations": 3}}
+    values = {"dataset": "two_moons", "epochs": 1, "batch_size": 64, "algorithm": rule, "network": {"hidden": [8]}}
+    ends = []
+    with jax.enable_x64(False):
+        for double in (True, False):
+            config = configure(Classification, values | {"double_precision": double})
+            ends.append(config.run(tmp_path / str(double), quiet=True))
+        assert jnp.zeros(()).dtype == jnp.float32
+    assert [record.environment["double_precision"] for record in ends] == [True, False]
+    residuals = [record.history[-1]["residual"] for record in ends]
+    assert residuals[0] < 1e-9 < 1e-8 < residuals[1]

@@ -8,6 +8,7 @@ import jax
 from jaxtyping import PRNGKeyArray
 
 from ..activation import Activation
+from ..checks import one_each
 from ..checks import widths as check_widths
 from ..density import AbstractDensity, Gaussian
 from ..layers import Dense, identity, keys
@@ -22,7 +23,7 @@ def mlp(
     hidden: Sequence[int] = (128, 128, 128),
     activation: Activation = jax.nn.gelu,
     orthogonal: float | None = None,
-    precision: float = 1.0,
+    precision: float | tuple[float, ...] = 1.0,
     output: AbstractDensity = Gaussian(),
     key: PRNGKeyArray,
 ) -> Network:
@@ -38,7 +39,8 @@ def mlp(
         activation: $\phi$ (default: GELU, the best choice of the benchmark for most rules).
         orthogonal: start from orthogonal weights with this gain and zero biases (gain $\sqrt2$ keeps the size of
             signals over many GELU or ReLU layers); None keeps the weights below.
-        precision: $\gamma$, precision of every hidden node; the output's is 1 (default 1).
+        precision: $\gamma$, precision of the hidden nodes: a number, or one for each of them (default 1). The output's
+            is that of its density.
         output: density of the output node (default: squared error; `Categorical()` for cross entropy).
         key: for the weights, uniform in $\pm 1/\sqrt{\text{fan-in}}$.
 
@@ -48,6 +50,7 @@ def mlp(
     check_widths("hidden", hidden)
     widths = [math.prod(shape), *hidden, outputs]
     names = ["x", *(f"h{i + 1}" for i in range(len(hidden))), "y"]
+    precisions = one_each("precision", precision, len(hidden))
     layer_keys = keys(key, len(widths) - 1)
     terms = []
     for i, (source, target) in enumerate(itertools.pairwise(names)):
@@ -56,6 +59,6 @@ def mlp(
         layer = Dense(widths[i], widths[i + 1], phi, key=layer_keys[i])
         if orthogonal is not None:
             layer = layer.orthogonal(orthogonal, key=layer_keys[i])
-        terms.append(Prediction(target, source, layer, output if last else Gaussian(precision)))
+        terms.append(Prediction(target, source, layer, output if last else Gaussian(precisions[i])))
     nodes = {"x": shape} | dict(zip(names[1:], widths[1:], strict=True))
     return Network(nodes, terms, input="x", output="y")

@@ -8,7 +8,7 @@ import jax
 from jaxtyping import PRNGKeyArray
 
 from ..activation import Activation
-from ..checks import at_least
+from ..checks import at_least, one_each
 from ..density import AbstractDensity, Gaussian
 from ..layers import Residual, identity, keys
 from ..network import Network
@@ -24,7 +24,7 @@ def residual_mlp(
     skip: bool = True,
     mup: bool = False,
     activation: Activation = jax.nn.relu,
-    precision: float = 1.0,
+    precision: float | tuple[float, ...] = 1.0,
     output: AbstractDensity = Gaussian(),
     key: PRNGKeyArray,
 ) -> Network:
@@ -47,7 +47,8 @@ def residual_mlp(
         skip: add the state below to the prediction of every hidden node but the first.
         mup: the muPC parameterisation, in which state and weight rates stay the same over width and depth.
         activation: $\phi$, before the weights of every layer but the first.
-        precision: $\gamma$, precision of every hidden node; the output's is 1.
+        precision: $\gamma$, precision of the hidden nodes: a number, or one for each of them. The output's is that of
+            its density.
         output: density of the output node (default: squared error).
         key: for the weights.
 
@@ -62,6 +63,7 @@ def residual_mlp(
     widths = [math.prod(shape), *(width for _ in range(depth)), outputs]
     names = ["x", *(f"h{i + 1}" for i in range(depth)), "y"]
     layers = depth + 1
+    precisions = one_each("precision", precision, depth)
     branch = layers**-0.5 if skip else 1.0
     factors = [1.0, *(branch for _ in range(depth - 1)), 1.0]
     if mup:
@@ -73,6 +75,6 @@ def residual_mlp(
             weight = weight * widths[i] ** -0.5
         first, last = i == 0, target == "y"
         layer = Residual(weight, factors[i], identity if first else activation, skip and not (first or last))
-        terms.append(Prediction(target, source, layer, output if last else Gaussian(precision)))
+        terms.append(Prediction(target, source, layer, output if last else Gaussian(precisions[i])))
     nodes = {"x": shape} | dict(zip(names[1:], widths[1:], strict=True))
     return Network(nodes, terms, input="x", output="y")
