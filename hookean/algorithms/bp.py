@@ -9,7 +9,7 @@ from jaxtyping import Array, Int, PRNGKeyArray
 from ..core import graph
 from ..core.clamp import Clamps
 from ..core.network import Network
-from ..learning.backprop import backprop
+from ..learning.backprop import backprop, backprop_through_statistics
 from .contract import AbstractAlgorithm, Info, Signal, TrainState, learn_once
 
 
@@ -21,6 +21,8 @@ class BP(AbstractAlgorithm):
     Arguments:
         scale: factor s on the gradient (default 1; the benchmark's BP-SE has no one-half in its loss, so its presets
             say 2).
+        through_statistics: differentiate the statistics of batch normalisation as well, as is usual; by default they
+            are constants, as for every algorithm with inference.
         optimiser: the weight rule; it sees the batch mean.
 
     Cost: one gradient of the energy through the network a batch.
@@ -29,6 +31,7 @@ class BP(AbstractAlgorithm):
     """
 
     scale: float = 1.0
+    through_statistics: bool = False
     optimiser: optax.GradientTransformation = optax.adam(1e-3)
 
     label: ClassVar[str] = "BP"
@@ -53,7 +56,8 @@ class BP(AbstractAlgorithm):
         self, network: Network, batch: Clamps, *, epoch: Int[Array, ""] | int, key: PRNGKeyArray, record: bool = False
     ) -> Signal:
         del epoch, key, record
-        gradient, energies = backprop(network, batch)
+        taken = backprop_through_statistics if self.through_statistics else backprop
+        gradient, energies = taken(network, batch)
         return Signal(jax.tree.map(lambda leaf: self.scale * leaf, gradient), energies, None)
 
     def step(self, state: TrainState, batch: Clamps, *, key: PRNGKeyArray) -> tuple[TrainState, Info]:

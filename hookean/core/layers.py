@@ -81,6 +81,12 @@ class Convolution(eqx.Module):
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 
+def convolve(state: Float[Array, "h w c"], weight: Float[Array, "k k c d"], stride: int = 1) -> Float[Array, "*image"]:
+    """Return the convolution with zeros around the image, so that stride 1 keeps its size."""
+    around = (((weight.shape[0] - 1) // 2,) * 2,) * 2
+    return jax.lax.conv_general_dilated(state[None], weight, (stride,) * 2, around, dimension_numbers=_LAYOUT)[0]
+
+
 def _uniform(key: PRNGKeyArray, shape: tuple[int, ...], *, fan_in: int) -> tuple[Array, Array]:
     """Return a kernel and a bias, uniform in plus or minus one over the root of the fan-in (as in Equinox)."""
     weight_key, bias_key = jax.random.split(key)

@@ -2,10 +2,15 @@ r"""Backpropagation on the same network: the gradient of the energy of the forwa
 
 from collections.abc import Mapping
 
+import equinox as eqx
+import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from ..core.clamp import Clamps
 from ..core.network import Network
+from ..core.normalise import measured
+from ..core.parameters import split
 from .batch import mean_gradient
 
 
@@ -25,7 +30,27 @@ def backprop(network: Network, clamps: Clamps) -> tuple[PyTree, dict[str, Float[
         ValueError: if the graph has a cycle.
     """
 
-    def energies(model: Network, sample: Mapping[str, Array]) -> dict[str, Float[Array, ""]]:
-        return model.energies(model.forward(sample))
+    return mean_gradient(_energies, network, dict(clamps))
 
-    return mean_gradient(energies, network, dict(clamps))
+
+def backprop_through_statistics(network: Network, clamps: Clamps) -> tuple[PyTree, dict[str, Float[Array, ""]]]:
+    """Return what `backprop` returns, with the gradient through the statistics of batch normalisation as well.
+
+    The statistics are those of this batch, whatever the network holds.
+
+    Arguments:
+        clamps: node -> values with a leading batch axis.
+    """
+    trained, rest = split(network)
+
+    def mean(trained: PyTree) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
+        model = measured(eqx.combine(trained, rest), clamps)
+        energies = jax.vmap(lambda sample: _energies(model, sample))(dict(clamps))
+        means = {name: jnp.mean(values) for name, values in energies.items()}
+        return sum(means.values(), start=jnp.zeros(())), means
+
+    return jax.grad(mean, has_aux=True)(trained)
+
+
+def _energies(model: Network, sample: Mapping[str, Array]) -> dict[str, Float[Array, ""]]:
+    return model.energies(model.forward(sample))

@@ -163,6 +163,7 @@ def _is_activation(annotation: Any) -> bool:
 def _scalars(annotation: Any) -> Any:
     """Leave the plain members of a union: a rate may be an array in code, but a number in a configuration."""
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-        plain = [a for a in typing.get_args(annotation) if a in (int, float, bool, str, type(None))]
+        known = (int, float, bool, str, type(None))
+        plain = [a for a in typing.get_args(annotation) if a in known or typing.get_origin(a) is tuple]
         return functools.reduce(operator.or_, plain)
     return annotation

@@ -20,6 +20,7 @@ from .. import algorithms, data
 from ..algorithms.contract import AbstractAlgorithm, TrainState
 from ..core import builders
 from ..core.network import Network
+from ..core.normalise import averaged, measured
 from ..core.parameters import count_parameters
 from ..data.dataset import AbstractDataset, Data, Split
 from ..data.split import subset, validation_split, with_label_noise
@@ -268,7 +269,7 @@ class _Run:
             lambda raw: parts.data.transform.evaluate(raw).reshape(raw.shape[0], *shape),
             network_static,
             size,
-            eqx.combine,
+            lambda arrays, static: averaged(eqx.combine(arrays, static)),
         )
         self.measure = jax.jit(self._measure)
         self.best = (-1.0, 0)
@@ -336,6 +337,7 @@ class _Run:
     def _measure(self, dynamic: Any, inputs: Any, labels: Any, epoch: Any) -> dict[str, Any]:
         network = self._network(dynamic)
         batch = self.trainer.batch(self.parts.data.transform.evaluate(inputs), labels)
+        network = measured(network, batch)
         return evidence.measure(self.parts.algorithm, network, batch, epoch=epoch, key=jax.random.key(0))
 
     def _evidence_sample(self) -> tuple[Any, Any]:
@@ -377,7 +379,7 @@ class _Run:
 
     def _keep_samples(self, dynamic: Any) -> None:
         inputs, labels = self._sample(SHOWN)
-        network = self._network(dynamic)
+        network = averaged(self._network(dynamic))
         shape = network.shapes[network.input or ""]
         fed = self.parts.data.transform.evaluate(inputs).reshape(len(labels), *shape)
         logp = jax.vmap(lambda sample: metrics.class_log_probabilities(network, sample))(fed)

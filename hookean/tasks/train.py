@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ..algorithms.contract import AbstractAlgorithm, Info, TrainState
+from ..core.normalise import measured
 from ..data.batches import epoch_order
 from ..data.dataset import Split
 from ..data.transform import Transform
@@ -145,7 +146,9 @@ class Trainer:
     ) -> tuple[Any, Sums]:
         key_data, key_learn = jax.random.split(jax.random.fold_in(key, index))
         batch = self.batch(self.transform.train(inputs[indices], key=key_data), labels[indices])
-        state, info = self.algorithm.step(eqx.combine(dynamic, self.static), batch, key=key_learn)
+        state = eqx.combine(dynamic, self.static)
+        state = eqx.tree_at(lambda s: s.network, state, measured(state.network, batch))
+        state, info = self.algorithm.step(state, batch, key=key_learn)
         return eqx.partition(state, eqx.is_array)[0], _add(sums, info, labels[indices])
 
 

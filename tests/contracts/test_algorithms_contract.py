@@ -192,6 +192,7 @@ OTHER_OF = {
     ("ScheduledPC", "schedule"): "decaying",
 }
 SETTINGS = [(name, field.name) for name, kind in ALGORITHMS.items() for field in dataclasses.fields(kind)]
+SETTINGS.remove(("BP", "through_statistics"))  # it acts on batch normalisation, which has tests of its own
 SETTINGS.remove(("EPC", "every"))  # it acts where the bound holds the rate, which has a test of its own
 
 
