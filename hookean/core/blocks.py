@@ -39,7 +39,7 @@ class PlainBlock(AbstractNormalised):
 
     def _drive(self, state: Float[Array, "h w c"]) -> Float[Array, "h w d"]:
         drive = convolve(state, self.weight)
-        return drive if self.bias is None else drive + self.bias
+        return drive if self.bias is None else drive + self.bias.reshape(1, 1, -1)
 
     def measured(self, *sources: Float[Array, "batch ..."]) -> "PlainBlock":
         if self.norm is None:

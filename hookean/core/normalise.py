@@ -2,7 +2,7 @@
 
 import abc
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -42,7 +42,9 @@ class BatchNorm(eqx.Module):
         self.momentum, self.epsilon = momentum, epsilon
 
     def __call__(self, drive: Float[Array, "*space c"]) -> Float[Array, "*space c"]:
-        return self.scale * (drive - self.mean.value) / jnp.sqrt(self.variance.value + self.epsilon) + self.shift
+        scale = self.scale / jnp.sqrt(self.variance.value + self.epsilon)
+        wide = (*(1 for _ in drive.shape[1:]), -1)
+        return scale.reshape(wide) * (drive - self.mean.value.reshape(wide)) + self.shift.reshape(wide)
 
     def measured(self, drives: Float[Array, "batch *space c"]) -> "BatchNorm":
         """Return the layer with the statistics of a batch, and running ones that have moved towards them."""
@@ -69,17 +71,18 @@ class AbstractNormalised(eqx.Module):
     """A prediction with batch normalisation inside."""
 
     @abc.abstractmethod
-    def measured(self, *sources: Float[Array, "batch ..."]) -> Self:
+    def measured(self, *sources: Float[Array, "batch ..."]) -> "AbstractNormalised":
         """Return the prediction with the statistics of a batch of source states."""
 
     @abc.abstractmethod
-    def averaged(self) -> Self:
+    def averaged(self) -> "AbstractNormalised":
         """Return the prediction with running statistics."""
 
 
 def has_statistics(network: Network) -> bool:
     """Say whether a prediction of the network holds statistics of a batch."""
-    return any(isinstance(term.function, AbstractNormalised) for term in graph.predictions(network.terms).values())
+    leaves = jax.tree.leaves(network, is_leaf=lambda node: isinstance(node, BatchNorm))
+    return any(isinstance(leaf, BatchNorm) for leaf in leaves)
 
 
 def measured(network: Network, clamps: Clamps) -> Network:

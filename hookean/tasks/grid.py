@@ -7,10 +7,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from ..record import Record
 from .build import ConfigError
 from .config import configure, merge, nested
 from .contract import AbstractTask, require_fresh
+
+
+#: Runs whose compiled programs are kept: those of all runs would fill the memory of a long study.
+KEPT = 15
 
 
 def seeds(task: type[AbstractTask], values: dict[str, Any], number: int) -> list[AbstractTask]:
@@ -100,4 +106,9 @@ def run_all(configs: Iterable[AbstractTask], out: Path, *, resume: bool, quiet: 
         config.check()
         if not resume:
             require_fresh(folder)
-    return [config.run(folder, resume=resume, quiet=quiet) for config, folder in cells]
+    records = []
+    for number, (config, folder) in enumerate(cells, 1):
+        records.append(config.run(folder, resume=resume, quiet=quiet))
+        if number % KEPT == 0:
+            jax.clear_caches()
+    return records

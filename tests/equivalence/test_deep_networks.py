@@ -11,13 +11,16 @@ import optax
 import pytest
 from oracles import close, flat, relaxed, signal
 
-from hookean.algorithms import BP, EPC, GN, PC, ZIL
+from hookean.algorithms import BP, GN, PC, ZIL
 from hookean.core import graph
+from hookean.core.blocks import PlainBlock, PooledHead, PreActivation
 from hookean.core.builders import resnet10, resnet18, vgg9, vgg13, vgg19
 from hookean.core.coordinates import ErrorCoordinates
-from hookean.core.layers import identity
+from hookean.core.layers import Dense, identity
+from hookean.core.network import Network
 from hookean.core.normalise import BatchNorm, averaged, measured
 from hookean.core.parameters import count_parameters, split
+from hookean.core.term import Prediction
 from hookean.inference import GaussNewton, Gradient
 from hookean.learning.backprop import backprop_through_statistics
 
@@ -46,7 +49,8 @@ def small(build=resnet10, **options):
 )
 def test_number_of_parameters(build, options, expected, terms):
     network = eqx.filter_eval_shape(lambda: build((32, 32, 3), 10, key=jax.random.key(0), **options))
-    assert sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(split(network)[0])) == expected
+    leaves = [leaf for leaf in jax.tree.leaves(network) if isinstance(leaf, jax.ShapeDtypeStruct)]
+    assert sum(math.prod(leaf.shape) for leaf in leaves) == expected
     assert len(network.term_names) == terms
 
 
@@ -73,29 +77,23 @@ def test_delayed_shortcuts_make_all_paths_equally_long():
 @pytest.mark.parametrize("build", [resnet10, vgg9])
 def test_stiff_hidden_nodes_learn_by_backpropagation(build):
     if build is vgg9:
-        network = vgg9((16, 16, 2), 3, width=0.05, activation=jnp.tanh, precision=1e9, key=jax.random.key(3))
+        network = vgg9((16, 16, 2), 3, width=0.05, activation=jnp.tanh, precision=1e7, key=jax.random.key(3))
         example = examples.Example(network, {"train": {"x": examples.values(41, 16, 16, 2), "y": examples.one_hot(3)}})
     else:
-        example = small(precision=1e9, delayed=False)
-    found = signal(GN(GaussNewton(3), steps=1), example)
-    close(found.gradient, signal(BP(), example).gradient, atol=1e-7)
+        example = small(precision=1e7, delayed=False)
+    found = signal(GN(GaussNewton(1), steps=1), example)
+    close(found.gradient, signal(BP(), example).gradient, atol=2e-6)
 
 
 def test_gauss_newton_settles_a_residual_network():
-    example = small(precision=50.0, delay_precision=50.0)
-    end = relaxed(
-        example.network, example.train, solver=GaussNewton(3), steps=4, coordinates=ErrorCoordinates(), record=True
-    )
+    """Where it settles is where gradient descent on the errors settles, which at this precision is well conditioned."""
+    example = small(precision=1000.0, delay_precision=1000.0)
+    given = {"coordinates": ErrorCoordinates(), "unroll": False}
+    end = relaxed(example.network, example.train, solver=GaussNewton(3), steps=4, **given)
     assert float(end.residual.max()) < 1e-6
-    slow = relaxed(
-        example.network,
-        example.train,
-        solver=Gradient(0.004, 0.9),
-        steps=3000,
-        coordinates=ErrorCoordinates(),
-        unroll=False,
-    )
-    close(end.states, slow.states, atol=1e-5)
+    slow = relaxed(example.network, example.train, solver=Gradient(0.0007), steps=200, **given)
+    assert float(slow.residual.max()) < 1e-6
+    close(end.states, slow.states, atol=1e-8)
 
 
 def test_batch_norm_by_hand():
@@ -120,7 +118,20 @@ def layer_with(layer, mean, variance):
 
 @pytest.fixture(scope="module")
 def normalised():
-    return small(batch_norm=True)
+    """A network of three layers: the statistics of one are those of signals that others have normalised."""
+    shapes = {"x": PIXELS, "s": (8, 8, 3), "a": (4, 4, 4), "y": 3}
+    k = jax.random.split(jax.random.key(4), 3)
+    terms = [
+        Prediction("s", "x", PlainBlock(2, 3, jnp.tanh, pool=False, norm=True, key=k[0])),
+        Prediction("a", "s", PreActivation(3, 4, jnp.tanh, stride=2, norm=True, key=k[1])),
+        Prediction("y", "a", PooledHead(Dense(4, 3, identity, key=k[2]), BatchNorm(4), jnp.tanh)),
+    ]
+    train = {"x": examples.values(42, *PIXELS), "y": examples.one_hot(3)}
+    return examples.Example(Network(shapes, terms, input="x", output="y"), {"train": train})
+
+
+def test_a_residual_network_normalises_every_drive_but_the_stem():
+    assert len(norms(small(batch_norm=True).network)) == 9
 
 
 def norms(network):
@@ -129,11 +140,10 @@ def norms(network):
 
 
 def test_every_normalised_drive_has_mean_zero_and_variance_one(normalised):
-    """At the forward states of the batch that was measured, for the first and the last layer."""
+    """At the forward states of the batch that was measured, for the second and the last layer."""
     network = measured(normalised.network, normalised.train)
     states = jax.vmap(lambda x: network.forward({"x": x}))(normalised.train["x"])
-    assert len(norms(network)) == 9
-    for norm, node in ((norms(network)[0], "s"), (norms(network)[-1], "b4")):
+    for norm, node in ((norms(network)[1], "s"), (norms(network)[2], "a")):
         drive = np.asarray(norm(states[node]))
         np.testing.assert_allclose(drive.mean((0, 1, 2)), 0, atol=1e-12)
         spread = states[node].var((0, 1, 2))
@@ -141,20 +151,20 @@ def test_every_normalised_drive_has_mean_zero_and_variance_one(normalised):
 
 
 def test_a_network_without_normalisation_is_the_same_object():
-    network = small().network
-    assert measured(network, small().train) is network
+    example = small()
+    network = example.network
+    assert measured(network, example.train) is network
     assert averaged(network) is network
 
 
 def test_statistics_are_no_parameters(normalised):
-    assert count_parameters(normalised.network) == count_parameters(small().network) + sum(
-        2 * norm.scale.size for norm in norms(normalised.network)
-    )
+    weights = 9 * 2 * 3 + 9 * 3 * 4 + 4 * 3 + 3
+    assert count_parameters(normalised.network) == weights + 2 * (3 + 3 + 4)  # scale and shift of each drive
 
 
 def test_statistics_stay_while_states_relax_and_weights_learn(normalised):
     network = measured(normalised.network, normalised.train)
-    algorithm = PC(Gradient(0.05), steps=8, optimiser=optax.sgd(0.1))
+    algorithm = PC(Gradient(0.05), steps=2, optimiser=optax.sgd(0.1))
     state, _ = eqx.filter_jit(algorithm.step)(
         algorithm.init(network, key=jax.random.key(0)), normalised.train, key=jax.random.key(1)
     )
@@ -190,12 +200,11 @@ def test_the_usual_gradient_goes_through_the_statistics(normalised):
     close(chosen, through, atol=1e-12)
 
 
-def test_error_coding_and_gauss_newton_agree_with_backpropagation_where_errors_are_small(normalised):
+def test_gauss_newton_takes_a_normalised_network(normalised):
     held = examples.Example(measured(normalised.network, normalised.train), {"train": normalised.train})
     reference = flat(signal(BP(), held).gradient)
-    for algorithm in (EPC(rate=1e-5), GN(GaussNewton(2), steps=2, saturation=1e-4)):
-        found = flat(signal(algorithm, held).gradient)
-        assert found @ reference / np.linalg.norm(found) / np.linalg.norm(reference) > 0.9999
+    found = flat(signal(GN(GaussNewton(1), steps=1, saturation=1e-4), held).gradient)
+    assert found @ reference / np.linalg.norm(found) / np.linalg.norm(reference) > 0.9999
 
 
 @pytest.mark.parametrize(
@@ -203,7 +212,6 @@ def test_error_coding_and_gauss_newton_agree_with_backpropagation_where_errors_a
     [
         (resnet18, {"inputs": (4, 4, 3)}, "at least 8 pixels"),
         (vgg19, {"inputs": (16, 16, 3)}, "at least 32 pixels"),
-        (vgg19, {"shortcuts": "some"}, "shortcuts must be none, output or blocks, got 'some'"),
         (vgg9, {"precision": (1.0, 2.0)}, "precision must be a number or 8 numbers"),
     ],
 )

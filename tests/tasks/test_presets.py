@@ -97,15 +97,13 @@ def test_study_names_what_exists(name):
     members = exported_classes(algorithms, AbstractAlgorithm)
     for config in configs:
         config.check()
-    for config in {config.label: config for config in reversed(configs)}.values():
-        network = construct(
-            config.network_options(),
-            exported_functions(builders),
-            "network",
-            inputs=4,
-            outputs=3,
-            key=jax.random.key(0),
-        )[0]
+    given = {"inputs": (32, 32, 3), "outputs": 10, "key": jax.random.key(0)}
+    for config in {(c.cell()[1], c.algorithm["name"]): c for c in configs}.values():
+        network = eqx.filter_eval_shape(
+            lambda options=config.network_options(): construct(
+                options, exported_functions(builders), "network", **given
+            )[0]
+        )
         construct(config.algorithm, members, "algorithm")[0].check(network)
 
 
