@@ -14,7 +14,6 @@ from .build import ConfigError
 from .config import configure, merge, nested
 from .contract import AbstractTask, require_fresh
 
-
 #: Runs whose compiled programs are kept: those of all runs would fill the memory of a long study.
 KEPT = 15
 
