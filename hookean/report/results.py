@@ -73,7 +73,8 @@ def results_page(records: Path, published: Path) -> str:
         records: folder with record files at any depth.
         published: TOML file of published figures.
     """
-    found = [record for _, record in find_records(records)]
+    everything = find_records(records)
+    found = [record for _, record in everything if record.task == "classification"]
     figures = read_published(published)
     full = [r for r in found if not _reduced(r, figures)]
     reduced = [r for r in found if _reduced(r, figures)]
@@ -85,6 +86,18 @@ def results_page(records: Path, published: Path) -> str:
     if pairs is not None:
         parts += ["## Paired differences", pairs.markdown()]
     parts += ["## Evidence", _evidence(full, reduced).markdown(), "## Not run", _missing(full, figures)]
+    studies: dict[str, list[Record]] = {}
+    for path, record in everything:
+        if record.task == "depth":
+            studies.setdefault(path.relative_to(records).parts[1], []).append(record)
+    if studies:
+        parts += [
+            "## Studies",
+            "Each is a preset of this name, which has the protocol; the epoch with the best held-out ",
+        ]
+        parts[-1] += "accuracy is tested. Rates are chosen by the held-out accuracy, never by that of the test."
+    for name, group in sorted(studies.items()):
+        parts += [f"### {name}", _study(group).markdown()]
     return "\n\n".join(parts) + "\n"
 
 
@@ -175,6 +188,37 @@ def _evidence(full: Sequence[Record], reduced: Sequence[Record]) -> Table:
         "start, and the cosine of each layer's weight gradient with backpropagation's. Medians over seeds."
     )
     return Table(caption, header, rows, [False] * 3 + [True, True])
+
+
+def _study(records: Sequence[Record]) -> Table:
+    """Return one row per network and label of a study."""
+    rows = []
+    ordered = sorted(records, key=lambda r: (r.config["layers"], r.label, r.seed))
+    for (_, network, label), group in cells(ordered).items():
+        held = [max(e["valid"]["accuracy"] for e in r.history) for r in group if r.status == "finished"]
+        tested = list(accuracies(group).values())
+        last = [r.history[-1] for r in group if r.history]
+        residuals = [entry["state_residual"] for entry in last if "state_residual" in entry]
+        cosines = [min(entry["cosine"].values()) for entry in last if entry.get("cosine")]
+        rows.append(
+            [
+                network,
+                label,
+                percent(mean_interval(held)) if held else "-",
+                percent(mean_interval(tested)) if tested else "-",
+                f"{len(tested)}" + (f" of {len(group)}" if len(tested) < len(group) else ""),
+                f"{statistics.median(residuals):.2g}" if residuals else "-",
+                f"{statistics.median(cosines):.3f}" if cosines else "-",
+                str(group[0].passes or "-"),
+                _seconds(group),
+            ]
+        )
+    header = ["network", "rule", "held-out %", "test %", "seeds", "residual", "least cosine", "passes", "s/run"]
+    caption = (
+        "Accuracy in percent, mean ± standard deviation over seeds; relative residual in the states and the smallest "
+        "cosine of a layer's weight gradient with backpropagation's at the last epoch, medians over seeds."
+    )
+    return Table(caption, header, rows, [False] * 2 + [True] * 7)
 
 
 def _scaled(network: dict[str, Any]) -> bool:

@@ -77,3 +77,22 @@ def test_a_broken_file_of_published_figures_is_named(tmp_path):
         read_published(path)
     with pytest.raises(ValueError, match="absent"):
         read_published(tmp_path / "absent.toml")
+
+
+def test_studies_have_a_table_each_with_held_out_and_test(page, example, tmp_path):
+    history = [
+        {"epoch": 1, "valid": {"accuracy": 0.7}},
+        {"epoch": 2, "valid": {"accuracy": 0.6}, "state_residual": 0.02, "cosine": {"h1": 0.25, "y": 1.0}},
+    ]
+    for layers in (16, 4):
+        config = example().config | {"layers": layers}
+        for seed in range(2):
+            given = {"task": "depth", "config": config, "network": f"mlp of {layers} layers", "passes": 18}
+            record = example(seed, history=history, label="deep", **given)
+            write_record(tmp_path / "records" / "depth" / "my-study" / f"{layers}-{seed}", record)
+    text = page()
+    rows = [line for line in text[text.index("### my-study") :].splitlines() if "| deep |" in line]
+    cells = [cell.strip() for cell in rows[1].strip("|").split("|")]
+    assert cells == ["mlp of 16 layers", "deep", "70.00 ± 0.00", "90.50 ± 0.71", "2", "0.02", "0.250", "18", "3"]
+    assert rows[0].startswith("| mlp of 4 layers")
+    assert "| deep |" not in text[: text.index("## Studies")]
