@@ -9,7 +9,9 @@ from typing import Any
 
 from .algorithms import BP as BP
 from .algorithms import CN as CN
+from .algorithms import DFA as DFA
 from .algorithms import EPC as EPC
+from .algorithms import FA as FA
 from .algorithms import GN as GN
 from .algorithms import IPC as IPC
 from .algorithms import NN as NN

@@ -2,8 +2,10 @@
 
 from .bp import BP as BP
 from .cn import CN as CN
+from .dfa import DFA as DFA
 from .ep_nudging import EPNudging as EPNudging
 from .epc import EPC as EPC
+from .fa import FA as FA
 from .fixed_prediction import FixedPrediction as FixedPrediction
 from .gn import GN as GN
 from .ipc import IPC as IPC

@@ -114,6 +114,24 @@ class AbstractAlgorithm(eqx.Module):
             record: keep energies and the gradient norm at every relaxation step.
         """
 
+    def remembered_signal(
+        self,
+        memory: Any,
+        network: Network,
+        batch: Clamps,
+        *,
+        epoch: Int[Array, ""] | int,
+        key: PRNGKeyArray,
+        record: bool = False,
+    ) -> Signal:
+        """Return the signal of an algorithm whose memory is `memory` (`TrainState.memory`).
+
+        Default: `signal`, for algorithms whose memory changes no gradient. Where it does, `signal` is that of the train
+        state that `init` draws from the same key.
+        """
+        del memory
+        return self.signal(network, batch, epoch=epoch, key=key, record=record)
+
     @abc.abstractmethod
     def step(self, state: TrainState, batch: Clamps, *, key: PRNGKeyArray) -> tuple[TrainState, Info]:
         """Learn from one batch."""
@@ -165,7 +183,7 @@ def learn_once(
     algorithm: AbstractAlgorithm, state: TrainState, batch: Clamps, *, key: PRNGKeyArray
 ) -> tuple[TrainState, Info]:
     """Take the algorithm's signal and update the weights once: the step of all algorithms that relax, then learn."""
-    signal = algorithm.signal(state.network, batch, epoch=state.epoch, key=key)
+    signal = algorithm.remembered_signal(state.memory, state.network, batch, epoch=state.epoch, key=key)
     outputs = None if state.network.output is None else forward_outputs(state.network, batch)
     info = Info(signal.energies, outputs, diverged_fraction(signal.relaxation))
     return apply_gradient(state, algorithm.optimiser, signal.gradient), info

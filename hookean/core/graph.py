@@ -85,3 +85,22 @@ def levels(terms: Mapping[str, AbstractTerm], output: str) -> Sequence[Sequence[
         front = {source for name in names for source in found[name].sources}
     targets = {found[name].target for names in grouped for name in names}
     return grouped if len(targets) == len(found) else None
+
+
+def chain(terms: Mapping[str, AbstractTerm], start: str | None, end: str | None) -> list[str] | None:
+    """Return the names of the terms that lead from `start` to `end`, in order, where the graph is one such chain.
+
+    Returns None where a term has several sources or is no prediction, where two terms share a source or a target, or
+    where a term is left over.
+    """
+    found = predictions(terms)
+    by_source = {term.sources[0]: name for name, term in found.items() if len(term.sources) == 1}
+    if start is None or end is None or len(by_source) < len(terms):
+        return None
+    order: list[str] = []
+    node = start
+    while node in by_source and len(order) < len(terms):
+        order.append(by_source[node])
+        node = found[order[-1]].target
+    targets = {found[name].target for name in order}
+    return order if node == end and len(order) == len(terms) == len(targets) else None

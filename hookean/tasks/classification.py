@@ -326,7 +326,8 @@ class _Run:
 
     def _evidence(self, state: TrainState, number: int, which: str) -> dict[str, Any]:
         began = time.perf_counter()
-        found = jax.device_get(self.measure(self._arrays(state), *self._evidence_sample(), jnp.asarray(number)))
+        memory = eqx.filter(state.memory, eqx.is_array)
+        found = jax.device_get(self.measure(self._arrays(state), memory, *self._evidence_sample(), jnp.asarray(number)))
         trace = evidence.plain_trace(found)
         if trace is not None:
             self.record.relaxation = (self.record.relaxation or {}) | {which: trace}
@@ -334,11 +335,12 @@ class _Run:
         kept = evidence.plain(found)
         return {name: kept[name] for name in ("residual", "state_residual", "cosine", "norm_ratio") if name in kept}
 
-    def _measure(self, dynamic: Any, inputs: Any, labels: Any, epoch: Any) -> dict[str, Any]:
+    def _measure(self, dynamic: Any, memory: Any, inputs: Any, labels: Any, epoch: Any) -> dict[str, Any]:
         network = self._network(dynamic)
         batch = self.trainer.batch(self.parts.data.transform.evaluate(inputs), labels)
         network = measured(network, batch)
-        return evidence.measure(self.parts.algorithm, network, batch, epoch=epoch, key=jax.random.key(0))
+        memory = eqx.combine(memory, eqx.filter(self.parts.state.memory, eqx.is_array, inverse=True))
+        return evidence.measure(self.parts.algorithm, network, batch, epoch=epoch, key=jax.random.key(0), memory=memory)
 
     def _evidence_sample(self) -> tuple[Any, Any]:
         return self._sample(max(SHOWN, min(self.config.batch_size, len(self.parts.valid.labels))))
@@ -373,11 +375,11 @@ class _Run:
             "accuracy": (np.asarray(counts.correct) / held).tolist(),
             "count": np.asarray(counts.count).astype(int).tolist(),
         }
-        self._keep_samples(dynamic)
+        self._keep_samples(dynamic, eqx.filter(state.memory, eqx.is_array))
         self.record.status, self.record.finished = "finished", _now()
         self._write()
 
-    def _keep_samples(self, dynamic: Any) -> None:
+    def _keep_samples(self, dynamic: Any, memory: Any) -> None:
         inputs, labels = self._sample(SHOWN)
         network = averaged(self._network(dynamic))
         shape = network.shapes[network.input or ""]
@@ -388,7 +390,7 @@ class _Run:
             "sample_labels": np.asarray(labels),
             "sample_predictions": np.asarray(jnp.argmax(logp, axis=-1)),
         }
-        found = self.measure(dynamic, *self._evidence_sample(), jnp.asarray(self.record.selected_epoch))
+        found = self.measure(dynamic, memory, *self._evidence_sample(), jnp.asarray(self.record.selected_epoch))
         errors = found.get("errors", {})
         arrays |= {f"sample_error/{name}": np.asarray(error[:SHOWN], np.float32) for name, error in errors.items()}
         write_arrays(self.folder, arrays)

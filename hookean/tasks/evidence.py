@@ -18,9 +18,12 @@ from ..learning.backprop import backprop
 
 
 def measure(
-    algorithm: AbstractAlgorithm, network: Network, batch: Clamps, *, epoch: Any, key: PRNGKeyArray
+    algorithm: AbstractAlgorithm, network: Network, batch: Clamps, *, epoch: Any, key: PRNGKeyArray, memory: Any = None
 ) -> dict[str, Any]:
     """Return the evidence as a tree of arrays.
+
+    Arguments:
+        memory: the algorithm's memory (`TrainState.memory`), for algorithms that have one.
 
     Entries:
         residual: batch median of the relative residual at the last step, in the variables that the solver moves
@@ -34,7 +37,7 @@ def measure(
         trace: energies by term and relative gradient norm at every relaxation step, batch means.
         errors: prediction errors by term for every sample (absent without inference).
     """
-    signal = algorithm.signal(network, batch, epoch=epoch, key=key, record=True)
+    signal = algorithm.remembered_signal(memory, network, batch, epoch=epoch, key=key, record=True)
     found: dict[str, Any] = {"energies": signal.energies}
     _, cyclic = graph.forward_order(network.terms, batch)
     if not cyclic:

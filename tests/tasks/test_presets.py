@@ -20,7 +20,8 @@ from hookean.tasks.grid import study
 PRESETS = _presets()
 STUDIES = [name for name in PRESETS if "variants" in read_preset(PRESETS[name])]
 DEPTH = [name for name in PRESETS if name.startswith("depth-") and name not in STUDIES]
-BENCHMARK = [name for name in PRESETS if name not in DEPTH and name not in STUDIES]
+RIVALS = [name for name in PRESETS if name.startswith("rival-")]
+BENCHMARK = [name for name in PRESETS if name not in (*DEPTH, *RIVALS, *STUDIES)]
 #: Shape of a sample after the transform, and the number of classes.
 SHAPES = {
     "MNIST": ((28, 28, 1), 10),
@@ -105,6 +106,22 @@ def test_study_names_what_exists(name):
             )[0]
         )
         construct(config.algorithm, members, "algorithm")[0].check(network)
+
+
+@pytest.mark.parametrize("name", RIVALS)
+def test_preset_of_a_rival_builds(name):
+    values, config = _task(name)[1], resolved(name)
+    shape, classes = SHAPES[config["dataset"]]
+    key = jax.random.key(0)
+    members = exported_functions(builders)
+    network = eqx.filter_eval_shape(
+        lambda: construct(values["network"], members, "network", inputs=shape, outputs=classes, key=key)[0]
+    )
+    rule, _ = construct(values["algorithm"], exported_classes(algorithms, AbstractAlgorithm), "algorithm")
+    rule.check(network)
+    assert config["epochs"] <= 25
+    assert config["validation"] == 5000
+    assert name.split("-")[2] == config["algorithm"]["name"].lower()
 
 
 @pytest.mark.parametrize("name", BENCHMARK)
