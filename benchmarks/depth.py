@@ -139,7 +139,8 @@ def main() -> None:
                     case["ratio"] = case["milliseconds"] / (1e3 * statistics.median(times["Gauss-Newton"]))
                 print(f"  {family}: {case}", flush=True)
             table[f"{kind}, hidden precision {precision:g}"] = found
-    write_text(given.out, json.dumps({"environment": environment(), "target": TARGET, "cases": table}, indent=1) + "\n")
+            whole = {"environment": environment(), "target": TARGET, "cases": table}
+            write_text(given.out, json.dumps(whole, indent=1) + "\n")
 
 
 if __name__ == "__main__":
