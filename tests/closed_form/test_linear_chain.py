@@ -95,6 +95,7 @@ SOLVERS = {
     "Gradient, nesterov": inference.Gradient(0.2, 0.7, True),
     "Optax": inference.Optax(optax.sgd(0.3, 0.5)),
     "GaussNewton": inference.GaussNewton(iterations=2),
+    "Newton": inference.Newton(iterations=12),
     "Flow": inference.Flow(duration=200.0, dt=0.2),
     "Flow, adaptive": inference.Flow(duration=400.0, dt=0.1, method=diffrax.Tsit5(), tolerance=1e-9),
     "Flow, implicit": inference.Flow(duration=400.0, dt=0.5, method=diffrax.Kvaerno3(), tolerance=1e-8),
@@ -108,7 +109,8 @@ def test_every_registered_solver_is_held_against_the_solution():
 
 @pytest.mark.parametrize("name", SOLVERS)
 def test_every_solver_settles_at_the_solution(name, chain):
-    given = {"steps": 1, "coordinates": ErrorCoordinates()} if name == "GaussNewton" else {"steps": 3000}
+    special = {"GaussNewton": {"steps": 1, "coordinates": ErrorCoordinates()}, "Newton": {"steps": 4}}
+    given = special.get(name, {"steps": 3000})
     end, gradient, _ = settled(chain.network, chain.train, solver=SOLVERS[name], **given)
     if SOLVERS[name].terminates:
         assert bool(jnp.all(end.result == Result.finished))
