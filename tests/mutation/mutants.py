@@ -501,8 +501,8 @@ MUTANTS = [
     Mutant(
         "newton-without-curvature",
         "inference/gauss_newton.py",
-        "curvature = _dot(direction, direction) + _dot(signal, answer)",
-        "curvature = _dot(direction, direction)",
+        "curvature = dot(direction, direction) + dot(signal, answer)",
+        "curvature = dot(direction, direction)",
         "the output's system forgets the hidden errors",
         NEWTON,
     ),
