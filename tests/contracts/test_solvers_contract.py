@@ -128,8 +128,9 @@ def test_every_activation_is_elementwise_and_finite(name):
 def test_builder_makes_a_network_that_runs(name, key):
     build = exported_functions(builders)[name]
     assert "Source:" in inspect.getdoc(build)
-    given = {"decoder": (3, 5)}.get(name, ((32, 32, 1), 4) if "vgg" in name else (6, 4))
-    small = {"width": 1 / 64} if "vgg" in name else {"hidden": (5, 4)}
+    images = name.startswith(("vgg", "resnet"))
+    given = {"decoder": (3, 5)}.get(name, ((32, 32, 1), 4) if images else (6, 4))
+    small = {"width": 1 / 64} if images else {"hidden": (5, 4)}
     small = {"width": 5, "depth": 2} if name == "residual_mlp" else small
     network = build(*given, **small, key=key)
     assert isinstance(network, Network)

@@ -78,7 +78,7 @@ def test_a_class_with_one_sample_is_named(whole):
 
 def test_label_noise_replaces_its_share_by_other_classes():
     labels = np.repeat(np.array([2, 5, 7], np.int32), 200)
-    clean = Split(np.arange(600.0)[:, None], labels)
+    clean = Split(np.arange(600, dtype=np.float32)[:, None], labels)
     noisy = with_label_noise(clean, 0.3, seed=1)
     changed = noisy.labels != labels
     assert changed.sum() == 180
@@ -92,4 +92,4 @@ def test_label_noise_replaces_its_share_by_other_classes():
         assert counts.min() > 15
     assert np.array_equal(with_label_noise(clean, 0.3, seed=1).labels, noisy.labels)
     assert not np.array_equal(with_label_noise(clean, 0.3, seed=2).labels, noisy.labels)
-    assert np.array_equal(with_label_noise(clean, 0, seed=1).labels, labels)
+    assert np.array_equal(with_label_noise(clean, 0.0, seed=1).labels, labels)
