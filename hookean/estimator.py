@@ -28,7 +28,7 @@ from .tasks.build import construct
 from .tasks.metrics import class_log_probabilities
 from .tasks.optimiser import Optimiser
 from .tasks.progress import Reporter
-from .tasks.train import Diverged, Trainer
+from .tasks.train import Diverged, Trainer, classifier
 
 #: Samples that are predicted at a time. The last batch is filled up, so that one program serves every number of
 #: samples and the prediction for a sample does not depend, to the last bit, on those beside it.
@@ -202,7 +202,7 @@ class PredictiveCodingClassifier(ClassifierMixin, BaseEstimator):
         described = (find(self.algorithm, members, "algorithm"), repr((options, rule, self._network_options)))
         key = (*described, split.inputs.shape, len(self.classes_), size, str(jnp.result_type(float)))
         compiled = _STEPS.get(key)
-        return Trainer(algorithm, state, split, Transform(), len(self.classes_), size, seed, compiled=compiled), key
+        return classifier(algorithm, state, split, Transform(), len(self.classes_), size, seed, compiled=compiled), key
 
     def _network(self, key: Array) -> Network:
         """Return a network of the fitted shape with new weights."""

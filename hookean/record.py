@@ -23,8 +23,12 @@ KINDS: dict[type, tuple[str, ...]] = {  # what the report relies on in a file th
     str: ("task", "label", "algorithm", "network", "dataset", "started", "status"),
     int: ("seed",),
     dict: ("config", "environment", "seconds"),
-    list: ("history",),
+    list: ("history", "shown", "charts", "images"),
 }
+
+
+#: Entries of a record in which null stands for a number that was not finite.
+MEASURED = ("test", "relaxation", "calibration")
 
 
 class RecordError(ValueError):
@@ -32,6 +36,57 @@ class RecordError(ValueError):
 
     def __str__(self) -> str:
         return str(self.args[0])
+
+
+@dataclasses.dataclass
+class Chart:
+    """Lines that a run has measured, ready to be drawn.
+
+    Attributes:
+        title: what is drawn; runs whose charts have the same title are drawn together.
+        x, y: what the axes are, with units.
+        lines: name -> {"x": [...], "y": [...]}, and "low" and "high" where each point has an interval; the name is ""
+            where a run has one line only.
+        log: axes that are logarithmic: "", "x", "y" or "xy".
+        reading: how to read it, in a sentence or two.
+    """
+
+    title: str
+    x: str
+    y: str
+    lines: dict[str, dict[str, list[float]]]
+    log: str = ""
+    reading: str = ""
+
+    def __post_init__(self) -> None:
+        if self.log not in ("", "x", "y", "xy"):
+            raise RecordError(f"log of the chart '{self.title}' must be one of '', x, y, xy; got '{self.log}'.")
+        for name, line in self.lines.items():
+            sizes = {len(values) for values in line.values()}
+            if not {"x", "y"} <= set(line) <= {"x", "y", "low", "high"} or len(sizes) != 1:
+                raise RecordError(
+                    f"the line '{name}' of the chart '{self.title}' must hold x and y, and low and high where there "
+                    f"are intervals, all of one length; got { ({key: len(values) for key, values in line.items()}) }."
+                )
+
+
+@dataclasses.dataclass
+class Images:
+    """Pictures that a run has made: rows and columns of images.
+
+    Attributes:
+        title: what is shown.
+        array: name in `arrays.npz` of values [rows, columns, h, w] or [rows, columns, h, w, 3], in [0, 1] (or uint8).
+        rows: what each row is.
+        reading: how to read it, in a sentence or two.
+        signed: values lie on both sides of zero and have a diverging colour scale, each row its own.
+    """
+
+    title: str
+    array: str
+    rows: list[str]
+    reading: str = ""
+    signed: bool = False
 
 
 @dataclasses.dataclass
@@ -49,7 +104,9 @@ class Record:
         history: per epoch (0 stands before the first update): train and valid metrics, energies by term in nats,
             residual, cosine and norm ratio by term, seconds since the start.
         selected_epoch: the epoch whose network was tested.
-        test: metrics on the test split.
+        test: metrics on the test split, or what an experiment has measured.
+        shown: the entries of `test` that tables show, the first one first.
+        charts, images: what the run has to show beside its learning curves.
         relaxation: {"first" | "last": {"steps", "energies", "residual"}} over relaxation steps.
         confusion: rows are true classes, columns predictions.
         calibration: reliability bins: confidence, accuracy, count.
@@ -79,6 +136,9 @@ class Record:
     calibration: dict[str, list[float]] | None = None
     parameters: int = 0
     passes: int | None = None
+    shown: list[str] = dataclasses.field(default_factory=lambda: ["accuracy"])
+    charts: list[Chart] = dataclasses.field(default_factory=list)
+    images: list[Images] = dataclasses.field(default_factory=list)
 
 
 def write_bytes(path: Path, payload: bytes) -> None:
@@ -144,7 +204,7 @@ def read_record(path: Path) -> Record:
         raise RecordError(f"{path}: `status` must be one of {', '.join(STATUSES)}, got {values['status']!r:.60}.")
     try:
         return Record(**_with_nan(values))
-    except TypeError as error:
+    except (TypeError, KeyError, AttributeError) as error:
         raise RecordError(f"{path} has missing or unknown fields: {error}.") from error
 
 
@@ -201,7 +261,7 @@ def environment() -> dict[str, Any]:
         "platform": platform.platform(),
         "device": f"{device.platform}: {device.device_kind}",
         "cpu": _processor(),
-        "cores": os.cpu_count(),
+        "cores": _cores(),
         "memory_gib": _memory(),
         "double_precision": bool(jax.config.jax_enable_x64),  # type: ignore[attr-defined]
         "commit": _commit(),
@@ -226,7 +286,9 @@ def _with_nan(values: dict[str, Any]) -> dict[str, Any]:
         {name: filled(part) for name, part in entry.items()} if isinstance(entry, dict) else entry
         for entry in values.get("history", [])
     ]
-    measured = {name: filled(values[name]) for name in ("test", "relaxation", "calibration") if name in values}
+    measured: dict[str, Any] = {name: filled(values[name]) for name in MEASURED if name in values}
+    measured["charts"] = [Chart(**(chart | {"lines": filled(chart["lines"])})) for chart in values.get("charts", [])]
+    measured["images"] = [Images(**images) for images in values.get("images", [])]
     return values | measured | ({"history": history} if "history" in values else {})
 
 
@@ -236,6 +298,14 @@ def _processor() -> str:
     except OSError:
         return platform.processor() or platform.machine()
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def _cores() -> int | None:
+    """Return the number of cores that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on every system
+        return os.cpu_count()
 
 
 def _memory() -> float | None:

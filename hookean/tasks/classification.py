@@ -1,9 +1,7 @@
 """Task `classification`: train a network on labelled samples, select on held-out ones, test once."""
 
 import dataclasses
-import datetime
 import inspect
-import json
 import math
 import time
 from pathlib import Path
@@ -14,7 +12,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pydantic
-import tomli_w
 
 from .. import algorithms, data
 from ..algorithms.contract import AbstractAlgorithm, TrainState
@@ -27,11 +24,11 @@ from ..data.split import subset, validation_split, with_label_noise
 from ..record import Record, environment, read_record, write_arrays, write_record, write_text
 from ..registry import exported_classes, exported_functions, find
 from . import checkpoint, evidence, metrics
-from .build import NONE, ConfigError, construct, network_label, resolve
-from .contract import AbstractTask, require_fresh
+from .build import ConfigError, construct, network_label, resolve
+from .contract import AbstractTask, config_text, now, require_fresh, same_config
 from .optimiser import Optimiser
 from .progress import Reporter
-from .train import Diverged, Trainer
+from .train import Diverged, classifier, labelled
 
 #: Samples whose prediction errors are kept for pictures.
 SHOWN = 8
@@ -181,7 +178,7 @@ def run(config: Classification, folder: Path, *, resume: bool = False, quiet: bo
         require_fresh(folder)
     elif (folder / "record.json").exists():
         earlier = read_record(folder / "record.json")
-        if earlier.status == "finished" and _same(earlier.config, resolved):
+        if earlier.status == "finished" and same_config(earlier.config, resolved):
             return earlier
     parts = build(config)
     record = _record(config, parts)
@@ -205,27 +202,8 @@ def resolve_config(config: Classification) -> dict[str, Any]:
     return config.model_dump() | {"network": network, "algorithm": options} | named
 
 
-def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Say whether two resolved configs lead to the same run; where the data came from makes no difference."""
-    plain = ({key: value for key, value in values.items() if key != "download"} for values in (one, other))
-    return len({json.dumps(values, sort_keys=True) for values in plain}) == 1
-
-
-def without_none(values: Any) -> Any:
-    """Return nested plain values without None, which TOML cannot hold: options of a member say "none" instead."""
-    if not isinstance(values, dict):
-        return values
-    member = "name" in values
-    kept = {key: NONE if value is None and member else without_none(value) for key, value in values.items()}
-    return {key: value for key, value in kept.items() if value is not None}
-
-
 def _title(record: Record) -> str:
     return f"{record.label} on {record.dataset}, {record.network}, seed {record.seed}"
-
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
 def _record(config: Classification, parts: Parts) -> Record:
@@ -238,7 +216,7 @@ def _record(config: Classification, parts: Parts) -> Record:
         seed=config.seed,
         config=parts.resolved,
         environment=environment(),
-        started=_now(),
+        started=now(),
         status="running",
         seconds={"data": 0.0, "compile": 0.0, "train": 0.0, "evaluate": 0.0, "evidence": 0.0, "total": 0.0},
         history=[],
@@ -253,7 +231,7 @@ class _Run:
     def __init__(self, config: Classification, parts: Parts, folder: Path, record: Record, reporter: Reporter):
         self.config, self.parts, self.folder, self.record, self.reporter = config, parts, folder, record, reporter
         state = parts.state
-        self.trainer = Trainer(
+        self.trainer = classifier(
             parts.algorithm,
             state,
             parts.train,
@@ -278,7 +256,7 @@ class _Run:
     def go(self, resume: bool) -> Record:
         """Train from the start or from the checkpoint, then select and test."""
         state, done = self._resumed() if resume else (self.parts.state, 0)
-        write_text(self.folder / "config.toml", tomli_w.dumps(without_none(self.parts.resolved)))
+        write_text(self.folder / "config.toml", config_text(self.parts.resolved))
         # The step gives its buffers away: the arrays of the parts must stay readable.
         state = jax.tree.map(lambda leaf: jnp.array(leaf) if eqx.is_array(leaf) else leaf, state)
         self.began = time.perf_counter() - self.record.seconds["total"]
@@ -322,7 +300,7 @@ class _Run:
             self._save(state, number)
         self._write()
         if means is not None:
-            self.reporter.epoch(number, means["energy"], held_out["accuracy"])
+            self.reporter.epoch(number, energy=means["energy"], held_out_accuracy=held_out["accuracy"])
 
     def _evidence(self, state: TrainState, number: int, which: str) -> dict[str, Any]:
         began = time.perf_counter()
@@ -337,7 +315,8 @@ class _Run:
 
     def _measure(self, dynamic: Any, memory: Any, inputs: Any, labels: Any, epoch: Any) -> dict[str, Any]:
         network = self._network(dynamic)
-        batch = self.trainer.batch(self.parts.data.transform.evaluate(inputs), labels)
+        data = self.parts.data
+        batch = labelled(network, data.transform.evaluate(inputs), labels, data.number_of_classes)
         network = measured(network, batch)
         memory = eqx.combine(memory, eqx.filter(self.parts.state.memory, eqx.is_array, inverse=True))
         return evidence.measure(self.parts.algorithm, network, batch, epoch=epoch, key=jax.random.key(0), memory=memory)
@@ -376,7 +355,7 @@ class _Run:
             "count": np.asarray(counts.count).astype(int).tolist(),
         }
         self._keep_samples(dynamic, eqx.filter(state.memory, eqx.is_array))
-        self.record.status, self.record.finished = "finished", _now()
+        self.record.status, self.record.finished = "finished", now()
         self._write()
 
     def _keep_samples(self, dynamic: Any, memory: Any) -> None:
@@ -407,7 +386,7 @@ class _Run:
             return self.parts.state, 0
         dynamic, static = eqx.partition(self.parts.state, eqx.is_array)
         tree, header = checkpoint.load(path, {"state": dynamic, "chosen": self.chosen})
-        if not _same(header["record"]["config"], self.record.config):
+        if not same_config(header["record"]["config"], self.record.config):
             raise ConfigError(f"{path} was made with another configuration (see config.toml beside it).")
         self.chosen, self.best = tree["chosen"], tuple(header["best"])
         self.record = Record(**(header["record"] | {"status": "running", "message": None}))

@@ -1,19 +1,47 @@
 """The contract of a task: a frozen, validated config that runs into a folder and leaves a record."""
 
 import abc
+import datetime
+import json
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pydantic
+import tomli_w
 
 from ..record import Record
-from .build import ConfigError
+from .build import NONE, ConfigError
 
 
 def require_fresh(folder: Path) -> None:
     """Raise ConfigError if the folder holds a run, which a new one would overwrite."""
     if (folder / "record.json").exists():
         raise ConfigError(f"{folder} holds a run already. Add --resume to go on with it, or choose another --out.")
+
+
+def same_config(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Say whether two resolved configs lead to the same run; where the data came from makes no difference."""
+    plain = ({key: value for key, value in values.items() if key != "download"} for values in (one, other))
+    return len({json.dumps(values, sort_keys=True) for values in plain}) == 1
+
+
+def without_none(values: Any) -> Any:
+    """Return nested plain values without None, which TOML cannot hold: options of a member say "none" instead."""
+    if not isinstance(values, dict):
+        return values
+    member = "name" in values
+    kept = {key: NONE if value is None and member else without_none(value) for key, value in values.items()}
+    return {key: value for key, value in kept.items() if value is not None}
+
+
+def config_text(resolved: dict[str, Any]) -> str:
+    """Return the resolved config as the TOML that runs it again."""
+    return tomli_w.dumps(without_none(resolved))
+
+
+def now() -> str:
+    """Return the time in UTC, as records hold it."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
 class AbstractTask(pydantic.BaseModel, abc.ABC, frozen=True, extra="forbid"):

@@ -10,6 +10,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 #: Lines a run that no terminal shows: enough to see that it lives.
 LINES = 5
+COLUMNS = (
+    TextColumn("{task.description}"),
+    BarColumn(),
+    MofNCompleteColumn(),
+    TextColumn("{task.fields[note]}"),
+    TimeRemainingColumn(),
+)
 
 
 class Reporter:
@@ -34,34 +41,72 @@ class Reporter:
         if self.quiet or not sys.stderr.isatty():
             yield self
             return
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}"),
-            TimeRemainingColumn(),
-        )
-        with Progress(*columns, console=self.console, transient=True) as self.bars:
+        with Progress(*COLUMNS, console=self.console, transient=True) as self.bars:
             self.epoch_bar = self.bars.add_task(self.title, total=epochs, completed=done, note="")
             self.step_bar = self.bars.add_task("  epoch", total=steps, note="")
             yield self
         self.bars = None
 
-    def step(self, index: int, energy: float, accuracy: float) -> None:
-        """Report that `index` batches of the epoch are done."""
+    def step(self, index: int, **measures: float) -> None:
+        """Report that `index` batches of the epoch are done, with what was measured over them."""
         if self.bars is not None:
-            note = f"energy {energy:.4g}  accuracy {accuracy:.3f}"
-            self.bars.update(self.step_bar, completed=index, note=note)
+            self.bars.update(self.step_bar, completed=index, note=_text(measures))
 
-    def epoch(self, index: int, energy: float, accuracy: float) -> None:
-        """Report the end of epoch `index`, counted from 1, with the energy in training and the held-out accuracy."""
+    def epoch(self, index: int, **measures: float) -> None:
+        """Report the end of epoch `index`, counted from 1, with what was measured."""
         if self.bars is not None:
-            self.bars.update(self.epoch_bar, completed=index, note=f"held-out accuracy {accuracy:.4f}")
+            self.bars.update(self.epoch_bar, completed=index, note=_text(measures))
         elif not self.quiet and (index % max(1, self.epochs // LINES) == 0 or index == self.epochs):
             spent = time.perf_counter() - self.started
             self.console.print(
-                f"{self.title}: epoch {index}/{self.epochs}  energy {energy:.4g}  held-out accuracy {accuracy:.4f}  "
-                f"{spent:.0f} s",
+                f"{self.title}: epoch {index}/{self.epochs}  {_text(measures)}  {spent:.0f} s",
                 highlight=False,
                 soft_wrap=True,
             )
+
+
+def _text(measures: dict[str, float]) -> str:
+    """Return the measures with underscores as spaces, accuracies as such."""
+    shown = {name.replace("_", " "): value for name, value in measures.items()}
+    return "  ".join(f"{n} {v:.4f}" if "accuracy" in n else f"{n} {v:.4g}" for n, v in shown.items())
+
+
+class Bar:
+    """Progress of one part of an experiment.
+
+    Arguments:
+        title: what the part is called.
+        total: how many pieces of work it has.
+        quiet: show nothing.
+    """
+
+    def __init__(self, title: str, total: int, *, quiet: bool = False):
+        self.title, self.total, self.quiet = title, total, quiet
+        self.done = 0
+        self.started = time.perf_counter()
+        self.console = Console(stderr=True)
+        self.bars: Progress | None = None
+
+    def __enter__(self) -> "Bar":
+        if not self.quiet and sys.stderr.isatty():
+            self.bars = Progress(*COLUMNS, console=self.console, transient=True)
+            self.bars.start()
+            self.bar = self.bars.add_task(self.title, total=self.total, note="")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.bars is not None:
+            self.bars.stop()
+            self.bars = None
+
+    def advance(self, n: int = 1, note: str = "") -> None:
+        """Report that n more pieces are done."""
+        before, self.done = self.done, self.done + n
+        if self.bars is not None:
+            self.bars.update(self.bar, completed=self.done, note=note)
+        elif not self.quiet:
+            every = max(1, self.total // LINES)
+            if before // every < self.done // every or self.done == self.total:
+                spent = time.perf_counter() - self.started
+                line = f"{self.title}: {self.done}/{self.total}  {note}  {spent:.0f} s"
+                self.console.print(line, highlight=False, soft_wrap=True)

@@ -9,8 +9,9 @@ import pytest
 from hookean.registry import UnknownName
 from hookean.tasks import Classification, Depth
 from hookean.tasks.build import ConfigError
-from hookean.tasks.classification import resolve_config, without_none
+from hookean.tasks.classification import resolve_config
 from hookean.tasks.config import configure, merge, parse_overrides
+from hookean.tasks.contract import without_none
 from hookean.tasks.grid import grid, run_all, seeds, study
 from hookean.tasks.optimiser import Optimiser, warmup_cosine, weight_norm
 

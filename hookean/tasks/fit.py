@@ -1,0 +1,85 @@
+"""Training inside an experiment: epochs over any rows, with a checkpoint after each of them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from ..algorithms.contract import AbstractAlgorithm, TrainState
+from ..core.network import Network
+from . import checkpoint
+from .build import ConfigError
+from .contract import same_config
+from .experiment import Stage
+from .progress import Reporter
+from .train import Rows, Trainer
+
+
+def fit(
+    stage: Stage,
+    algorithm: AbstractAlgorithm,
+    network: Network,
+    rows: Rows,
+    clamps: Callable[[Rows, Any], Any],
+    *,
+    epochs: int,
+    batch_size: int,
+    seed: int,
+    after: Callable[[TrainState, int], dict[str, Any]] | None = None,
+    part: str = "train",
+) -> TrainState:
+    """Train a network and return the last train state; the history of the record grows by an entry an epoch.
+
+    Arguments:
+        rows: arrays with a leading axis of samples, by name.
+        clamps: (rows of a batch, key) -> clamps of a step.
+        epochs, batch_size: how long, and how many samples a step.
+        seed: of the algorithm's memory, shuffling and augmentation.
+        after: (train state, epochs behind it) -> measures that the entry of the epoch holds too.
+        part: name of the checkpoint, where an experiment trains several networks; it stands in the entries of all
+            parts but `train`.
+
+    Raises:
+        Diverged: if energies or states leave the finite numbers.
+        ConfigError: if there is not one whole batch, or a checkpoint in the folder belongs to another config.
+    """
+    samples = len(next(iter(rows.values())))
+    if batch_size > samples:
+        raise ConfigError(f"batch_size must be at most the number of training samples, {samples}, got {batch_size}.")
+    state = algorithm.init(network, key=jax.random.key(seed))
+    state = jax.tree.map(lambda leaf: jnp.array(leaf) if eqx.is_array(leaf) else leaf, state)  # steps donate buffers
+    trainer = Trainer(algorithm, state, rows, clamps, batch_size, seed)
+    path = stage.folder / f"{part}.safetensors"
+    state, done = _resumed(stage, path, state)
+    reporter = Reporter(stage.title if part == "train" else f"{stage.title}, {part}", quiet=stage.quiet)
+    with reporter.run(epochs, done, trainer.steps):
+        for epoch in range(done, epochs):
+            with stage.timed("train"):
+                state, means = trainer.epoch(state, epoch, reporter)
+            entry: dict[str, Any] = {"epoch": epoch + 1, "energies": means.pop("energies"), "train": means}
+            entry |= {} if part == "train" else {"part": part}
+            entry |= after(state, epoch + 1) if after is not None else {}
+            stage.record.history.append(entry)
+            _save(stage, path, state, epoch + 1)
+            reporter.epoch(epoch + 1, energy=means["energy"])
+    return state
+
+
+def _save(stage: Stage, path: Any, state: TrainState, done: int) -> None:
+    header = {"epoch": done, "config": stage.record.config, "history": stage.record.history}
+    checkpoint.save(path, eqx.filter(state, eqx.is_array), header)
+
+
+def _resumed(stage: Stage, path: Any, state: TrainState) -> tuple[TrainState, int]:
+    """Return the state and the number of epochs behind it, from the checkpoint if there is one."""
+    if not (stage.resume and path.exists()):
+        return state, 0
+    dynamic, static = eqx.partition(state, eqx.is_array)
+    tree, header = checkpoint.load(path, dynamic)
+    if not same_config(header["config"], stage.record.config):
+        raise ConfigError(f"{path} was made with another configuration (see config.toml beside it).")
+    stage.record.history = header["history"]
+    tree = jax.tree.map(jnp.asarray, tree)
+    return eqx.combine(tree, static), header["epoch"]
