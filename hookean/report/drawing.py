@@ -93,13 +93,13 @@ class Curve:
     high: np.ndarray
 
 
-def curve(tracks: Iterable[Mapping[int, float]]) -> Curve | None:
+def curve(tracks: Iterable[Mapping[Any, float]]) -> Curve | None:
     """Return the curve over seeds, or None where no track has a finite value.
 
     Arguments:
         tracks: one per seed: epoch or step -> value. Places that a seed lacks are left to the others.
     """
-    values: dict[int, list[float]] = {}
+    values: dict[Any, list[float]] = {}
     for track in tracks:
         for x, value in track.items():
             if np.isfinite(value):

@@ -5,7 +5,7 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,10 @@ import jinja2
 from markupsafe import Markup
 
 from ..record import Record, find_records, read_arrays, write_text
-from . import drawing, figure, picture
+from . import drawing, figure, measured, picture
 from .statistics import mean_interval
-from .table import Table, accuracies, cells, paired_table, summary_table
+from .table import Table, accuracies, cells, measured_table, paired_table, spread, summary_table
+from .table import measured as values_of
 
 NAMED = 6  # labels that the sentence of a section names; the table has all
 
@@ -38,13 +39,13 @@ class Block:
     keys: Sequence[drawing.Key]
     unit: str
     note: str
-    shape: str  # "charts", or "small" for samples
+    shape: str  # "charts", "small" for samples, "wide" for rows of images
 
     @property
     def columns(self) -> str:
         """How the panels stand beside each other: the class of the grid."""
-        if self.shape == "small":
-            return "small"
+        if self.shape != "charts":
+            return {"wide": "one"}.get(self.shape, self.shape)
         return {1: "one", 2: "two", 4: "two"}.get(len(self.pictures), "three")
 
 
@@ -69,13 +70,15 @@ class Result:
         place: data set and network.
         scores: label and accuracy, the best first; empty where no run finished.
         more: number of labels left to the table.
-        seeds: how many seeds stand behind an accuracy.
+        seeds: how many seeds stand behind a figure.
+        measure: what the figure is.
     """
 
     place: str
     scores: Sequence[tuple[str, str]]
     more: int
     seeds: str
+    measure: str = "Test accuracy"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,6 +92,7 @@ class Section:
     pairs: Table | None
     blocks: Sequence[Block]
     runs: Sequence[Run]
+    paired: bool = True  # whether differences between labels are of interest
 
 
 def write_report(folders: Sequence[Path], out: Path) -> Path:
@@ -112,8 +116,7 @@ def write_report(folders: Sequence[Path], out: Path) -> Path:
         network = _family(record) if record.task == "depth" else record.network
         grouped.setdefault((record.task, record.dataset, network), []).append((path, record))
     sections = [
-        (_section_over_depth if task == "depth" else _section)(f"s{i}", group, folders, names)
-        for i, ((task, _, _), group) in enumerate(grouped.items(), 1)
+        _kind(task, group)(f"s{i}", group, folders, names) for i, ((task, _, _), group) in enumerate(grouped.items(), 1)
     ]
     broken = [run for section in sections for run in section.runs if run.record.status != "finished"]
     environment = jinja2.Environment(
@@ -126,6 +129,44 @@ def write_report(folders: Sequence[Path], out: Path) -> Path:
     template = environment.get_template("template.html.jinja")
     write_text(out, template.render(sections=sections, broken=broken, count=len(found), dates=_dates(found)))
     return out
+
+
+def _kind(task: str, group: Sequence[tuple[Path, Record]]) -> Callable[..., Section]:
+    """Return what makes the section of a group of runs."""
+    if task == "depth":
+        return _section_over_depth
+    return _section_measured if measured.experiments([record for _, record in group]) else _section
+
+
+def _section_measured(
+    key: str, group: Sequence[tuple[Path, Record]], folders: Sequence[Path], names: Iterator[int]
+) -> Section:
+    """Return the section of an experiment: its measures, charts and images."""
+    records = [record for _, record in group]
+    first = records[0]
+    labels = {label: runs for (_, _, label), runs in cells(records).items()}
+    main = first.shown[0]
+    scores = [(label, f"{main} {spread(found)}") for label, runs in labels.items() if (found := values_of(runs, main))]
+    sizes = sorted({len(runs) for runs in labels.values()})
+    seeds = " to ".join(str(n) for n in sizes) + (" seed" if sizes == [1] else " seeds")
+    drafts = [_Draft(chart.title, chart.reading, plot, "") for chart, plot in measured.charts(labels)]
+    drafts += _image_drafts(group)
+    return Section(
+        key=key,
+        title=f"{first.task.replace('_', ' ').capitalize()}: {first.dataset}, {first.network}",
+        result=Result(
+            f"{first.dataset} with {first.network}",
+            scores[:NAMED],
+            max(len(scores) - NAMED, 0),
+            seeds,
+            "Means ± standard deviation",
+        ),
+        summary=_narrow(measured_table(records)),
+        pairs=None,
+        paired=False,
+        blocks=[draft.build(names) for draft in drafts],
+        runs=[_run(path, record, folders) for path, record in sorted(group, key=lambda g: (g[1].label, g[1].seed))],
+    )
 
 
 def _section(key: str, group: Sequence[tuple[Path, Record]], folders: Sequence[Path], names: Iterator[int]) -> Section:
@@ -285,6 +326,21 @@ def _samples(labels: figure.Groups, order: Sequence[str], group: Sequence[tuple[
     if chosen[1] is not None and chosen[1].note:
         reading = f"Held-out samples under {chosen[0]}."
     return _Draft("Samples", reading, chosen[1], "No run kept sample images.", "small")
+
+
+def _image_drafts(group: Sequence[tuple[Path, Record]]) -> list[_Draft]:
+    """Return a block for every title of images, with the first seed of each label."""
+    found: dict[str, tuple[str, dict[str, drawing.Plot]]] = {}
+    for path, record in sorted(group, key=lambda g: (g[1].label, g[1].seed)):
+        arrays = read_arrays(path.parent) if record.images else {}
+        for shown in record.images:
+            plot = measured.images(record.label, shown, arrays)
+            if plot is not None:
+                found.setdefault(shown.title, (shown.reading, {}))[1].setdefault(record.label, plot)
+    return [
+        _Draft(title, reading, drawing.Plot([panel for plot in plots.values() for panel in plot.panels]), "", "wide")
+        for title, (reading, plots) in found.items()
+    ]
 
 
 def _ranking(labels: figure.Groups) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..record import Record, find_records
 from .statistics import mean_interval
-from .table import Table, accuracies, cells, interval, paired_table, percent
+from .table import Table, accuracies, cells, interval, measured, paired_table, percent, spread
 
 INTRODUCTION = """# Results
 
@@ -28,13 +28,17 @@ authors, chosen on test data.
 """
 
 
+EXPERIMENTS = """Every table is a folder below `results/`, mostly of a preset of the same name; `config.toml` beside
+each record is the exact protocol. Selection is on held-out samples of the training split; the test
+split is used once."""
+
 #: Layers whose cosines are listed one by one.
 MOST = 8
 
 
 @dataclasses.dataclass(frozen=True)
 class Published:
-    """A figure from the literature: accuracy as a fraction, and over how many epochs where that is known."""
+    """A figure from the literature: accuracy as a fraction or the value of another measure, over so many epochs."""
 
     dataset: str
     network: str
@@ -44,11 +48,15 @@ class Published:
     verified: bool
     spread: float | None = None
     epochs: int | None = None
+    task: str = "classification"
+    measure: str = "accuracy"
 
     def text(self) -> str:
-        """Return the figure in percent with its mark."""
-        spread = "" if self.spread is None else f" ± {100 * self.spread:.2f}"
+        """Return the figure with its mark, accuracies in percent."""
         mark = "" if self.verified else " (unverified)"
+        if self.measure != "accuracy":
+            return f"{self.value:.4g}" + ("" if self.spread is None else f" ± {self.spread:.2g}") + mark
+        spread = "" if self.spread is None else f" ± {100 * self.spread:.2f}"
         tuning = " (tuning)" if "tuning" in self.source else ""
         return f"{100 * self.value:.2f}{spread}{mark}{tuning}"
 
@@ -75,7 +83,8 @@ def results_page(records: Path, published: Path) -> str:
     """
     everything = find_records(records)
     found = [record for _, record in everything if record.task == "classification"]
-    figures = read_published(published)
+    known = read_published(published)
+    figures = [figure for figure in known if figure.task == "classification"]
     full = [r for r in found if not _reduced(r, figures)]
     reduced = [r for r in found if _reduced(r, figures)]
     parts = [INTRODUCTION, "## Classification", _beside(full, figures).markdown()]
@@ -98,7 +107,50 @@ def results_page(records: Path, published: Path) -> str:
         parts[-1] += "accuracy is tested. Rates are chosen by the held-out accuracy, never by that of the test."
     for name, group in sorted(studies.items()):
         parts += [f"### {name}", _study(group).markdown()]
+    others = [(path, r) for path, r in everything if r.task not in ("classification", "depth")]
+    parts += _experiments(records, others, [figure for figure in known if figure.task != "classification"])
     return "\n\n".join(parts) + "\n"
+
+
+def _experiments(root: Path, found: Sequence[tuple[Path, Record]], figures: Sequence[Published]) -> list[str]:
+    """Return a part for every other task, with a table for every folder of its runs."""
+    groups: dict[str, dict[str, list[Record]]] = {}
+    for path, record in found:
+        groups.setdefault(record.task, {}).setdefault(path.relative_to(root).parts[1], []).append(record)
+    parts = ["## Experiments", EXPERIMENTS] if groups else []
+    for task, folders in sorted(groups.items()):
+        parts.append(f"### {task.replace('_', ' ').capitalize()}")
+        for name, group in sorted(folders.items()):
+            parts += [f"`{name}`", _measures(group, [f for f in figures if f.task == task]).markdown()]
+    missing = [f for f in figures if not any(_of(record, f) for _, record in found)]
+    if missing:
+        lines = [f"- {f.task}: {f.label} on {f.dataset} with {f.network}, {f.measure} {f.text()}" for f in missing]
+        parts += ["### Published and not run", "\n".join(dict.fromkeys(lines))]
+    return parts
+
+
+def _of(record: Record, figure: Published) -> bool:
+    return record.task == figure.task and _same(record, figure) and figure.measure in (record.test or {})
+
+
+def _measures(records: Sequence[Record], figures: Sequence[Published]) -> Table:
+    """Return one row per cell: every measure that the records show, beside published figures where there are any."""
+    names = list(dict.fromkeys(name for record in records for name in record.shown))
+    rows = []
+    for (dataset, network, label), group in sorted(cells(records).items()):
+        shown = []
+        for name in names:
+            told = [f.text() for f in figures if f.measure == name and _of(group[0], f)]
+            value = spread([100 * v for v in measured(group, name)] if name == "accuracy" else measured(group, name))
+            shown.append(value + (f" (published {'; '.join(told)})" if told else ""))
+        finished = sum(record.status == "finished" for record in group)
+        seeds = f"{finished}" + (f" of {len(group)}" if finished < len(group) else "")
+        rows.append([dataset, network, label, *shown, seeds, _hardware(group), _seconds(group)])
+    header = ["data", "network", "label", *("accuracy %" if n == "accuracy" else n for n in names)]
+    header += ["seeds", "hardware", "s/run"]
+    why = sorted({f"{r.label}, seed {r.seed}: {r.message}" for r in records if r.status == "diverged"})
+    caption = "Mean ± standard deviation over seeds." + (f" Diverged: {' '.join(why)}" if why else "")
+    return Table(caption, header, rows, [False] * 3 + [True] * (len(names) + 1) + [False, True])
 
 
 def _reduced(record: Record, figures: Sequence[Published]) -> bool:

@@ -69,7 +69,9 @@ def accuracies(records: Iterable[Record]) -> dict[int, float]:
 
 
 def summary_table(records: Sequence[Record]) -> Table:
-    """Return one row per cell: test accuracy over seeds, and how the runs went."""
+    """Return one row per cell: what the runs measured over seeds, and how they went."""
+    if any(record.shown != ["accuracy"] for record in records):
+        return measured_table(records)
     rows = []
     for (dataset, network, label), group in cells(records).items():
         values = list(accuracies(group).values())
@@ -92,6 +94,34 @@ def summary_table(records: Sequence[Record]) -> Table:
         "cosine of a layer's weight gradient with backpropagation's, both at the last epoch, medians over seeds."
     )
     return Table(caption, header, rows, [False] * 3 + [True] * 6)
+
+
+def measured_table(records: Sequence[Record]) -> Table:
+    """Return one row per cell with the measures that the records show, in their own units."""
+    names = list(dict.fromkeys(name for record in records for name in record.shown))
+    rows = []
+    for (dataset, network, label), group in cells(records).items():
+        found = {name: measured(group, name) for name in names}
+        finished = [r for r in group if r.status == "finished"]
+        seeds = f"{len(finished)}" + (f" of {len(group)}" if len(finished) < len(group) else "")
+        rows.append([dataset, network, label, *(spread(found[name]) for name in names), seeds, _seconds(group)])
+    header = ["data", "network", "label", *names, "seeds", "s/run"]
+    caption = "Mean ± standard deviation over seeds; seconds of a run are means over finished seeds."
+    return Table(caption, header, rows, [False] * 3 + [True] * (len(names) + 2))
+
+
+def measured(records: Iterable[Record], name: str) -> list[float]:
+    """Return the finite values of one measure over the finished runs."""
+    found = [(r.test or {}).get(name) for r in records if r.status == "finished"]
+    return [float(value) for value in found if value is not None and math.isfinite(value)]
+
+
+def spread(values: Sequence[float]) -> str:
+    """Return the mean to four figures, and the standard deviation to two where there are several values."""
+    if not values:
+        return "-"
+    value = mean_interval(values)
+    return f"{value.mean:.4g}" + ("" if math.isnan(value.sd) else f" ± {value.sd:.2g}")
 
 
 def paired_table(records: Sequence[Record], against: str | None = None) -> Table | None:
