@@ -1,8 +1,9 @@
-"""The command line: demo, list, run, compare, report, bench."""
+"""The command line: demo, list, run, compare, benchmark, report, results, gallery, bench."""
 
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -124,6 +125,33 @@ def compare(
 
 
 @app.command()
+def benchmark(
+    suite: Annotated[str, typer.Argument(help="smoke (minutes), small (hours on two cores) or full (needs a GPU).")],
+    out: Out = Path("runs/benchmark"),
+    published: Annotated[Path, typer.Option(help="Published figures.")] = Path("docs/published.toml"),
+    only: Annotated[str, typer.Option(help="Entries to run, separated by commas (default: all).")] = "",
+    quiet: Quiet = False,
+) -> None:
+    """Run or resume a suite over all tasks; write a page of results and a report beside the records."""
+    from .tasks import suite as suites
+    from .tasks.config import read_preset
+
+    entries = suites.suite(suite, {name: read_preset(path) for name, path in _presets().items()}, _tasks())
+    if only:
+        from .registry import find
+
+        named = {entry.name: entry for entry in entries}
+        entries = [find(name, named, f"entry of the suite {suite}") for name in _names(only)]
+
+    def tell(outcome: suites.Outcome) -> None:
+        said = outcome.missing or ", ".join(sorted({record.status for record in outcome.records}))
+        typer.echo(f"{outcome.entry.name}: {said} ({outcome.seconds:.0f} s)", err=True)
+
+    outcomes = suites.run_suite(entries, out / suite, quiet=quiet, tell=tell)
+    _close_suite(outcomes, out / suite, published)
+
+
+@app.command()
 def report(
     folders: Annotated[list[Path], typer.Argument(help="Folders with records, at any depth.")],
     out: Annotated[
@@ -148,6 +176,18 @@ def results(
 
     write_text(out, results_page(folder, published))
     typer.echo(f"Results: {out}")
+
+
+@app.command()
+def gallery(
+    folder: Annotated[Path, typer.Argument(help="Folder with records.")] = Path("results"),
+    out: Annotated[Path, typer.Option(help="The page to write; pictures lie beside it.")] = Path("docs/gallery.md"),
+) -> None:
+    """Draw the charts and images of every experiment below a folder into files, with a page that shows them."""
+    from .report.gallery import write_gallery
+
+    files = write_gallery(folder, out)
+    typer.echo(f"Gallery: {files[0]}, {len(files) - 1} pictures")
 
 
 @app.command()
@@ -204,19 +244,26 @@ def _changes(
 
 def _task(name: str) -> tuple[Any, dict[str, Any]]:
     """Return (task, values) of a task name or a preset."""
-    from . import tasks
-    from .registry import exported_classes, find
+    from .registry import find
     from .tasks.config import read_preset
-    from .tasks.contract import AbstractTask
+    from .tasks.suite import ABOUT
 
-    members = {cls.name: cls for cls in exported_classes(tasks, AbstractTask).values()}
+    members = _tasks()
     path = _presets().get(name, Path(name))
     if path.suffix != ".toml":
         return find(name, members | dict.fromkeys(_presets()), "task or preset"), {}
     values = read_preset(path)
-    expected = ("expected", "about")  # what a preset says to its reader
     task = find(str(values.pop("task", "classification")), members, "task")
-    return task, {key: value for key, value in values.items() if key not in expected}
+    return task, {key: value for key, value in values.items() if key not in ABOUT}
+
+
+def _tasks() -> dict[str, Any]:
+    """Return name -> task."""
+    from . import tasks
+    from .registry import exported_classes
+    from .tasks.contract import AbstractTask
+
+    return {cls.name: cls for cls in exported_classes(tasks, AbstractTask).values()}
 
 
 def _presets() -> dict[str, Path]:
@@ -230,19 +277,18 @@ def _presets() -> dict[str, Path]:
 
 def _registered() -> dict[str, dict[str, str]]:
     """Return kind -> name -> one line."""
-    from . import algorithms, data, tasks
+    from . import algorithms, data
     from .algorithms.contract import AbstractAlgorithm
     from .core import builders
     from .data.dataset import AbstractDataset
     from .registry import exported_classes, exported_functions, summary
     from .tasks.config import read_preset
-    from .tasks.contract import AbstractTask
 
     return {
         "algorithms": {n: summary(c) for n, c in exported_classes(algorithms, AbstractAlgorithm).items()},
         "networks": {n: summary(f) for n, f in exported_functions(builders).items()},
         "datasets": {n: summary(c) for n, c in exported_classes(data, AbstractDataset).items()},
-        "tasks": {c.name: summary(c) for c in exported_classes(tasks, AbstractTask).values()},
+        "tasks": {name: summary(task) for name, task in _tasks().items()},
         "presets": {n: str(read_preset(p).get("about", "")) for n, p in _presets().items()},
     }
 
@@ -258,6 +304,25 @@ def _close(records: list[Any], out: Path) -> None:
     for record in diverged:
         typer.echo(f"error: {record.label} on {record.dataset}, seed {record.seed}: {record.message}", err=True)
     if diverged:
+        raise typer.Exit(1)
+
+
+def _close_suite(outcomes: Sequence[Any], out: Path, published: Path) -> None:
+    """Write the page of results and the report of a suite, and exit with 1 if something is missing or diverged."""
+    from .record import write_text
+    from .report.page import write_report
+    from .report.results import results_page
+
+    missing = {outcome.entry.name: outcome.missing for outcome in outcomes if outcome.missing}
+    broken = [record for outcome in outcomes for record in outcome.records if record.status != "finished"]
+    if any(outcome.records for outcome in outcomes):
+        write_text(out / "results.md", results_page(out, published, missing))
+        typer.echo(f"Results: {out / 'results.md'}\nReport:  {write_report([out], out / 'report.html')}")
+    for record in broken:
+        typer.echo(
+            f"{record.status}: {record.label} on {record.dataset}, seed {record.seed}: {record.message}", err=True
+        )
+    if missing or broken:
         raise typer.Exit(1)
 
 

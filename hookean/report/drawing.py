@@ -188,6 +188,15 @@ def scientific(value: float) -> str:
     return power if front == 1 else f"{front}·{power}"
 
 
+def image_bytes(figure: Figure, kind: str) -> bytes:
+    """Return the figure as the bytes of an svg or png file on white. The same figure gives the same bytes."""
+    buffer = io.BytesIO()
+    with matplotlib.rc_context(STYLE | {"svg.fonttype": "path"}):
+        metadata = dict.fromkeys(("Date", "Creator")) if kind == "svg" else {"Software": None}
+        figure.savefig(buffer, format=kind, facecolor="white", dpi=110, metadata=metadata, bbox_inches="tight")
+    return buffer.getvalue()
+
+
 def svg(panel: Panel, names: Iterator[int]) -> str:
     """Return the panel as an inline SVG element. The same panel and number give the same text.
 

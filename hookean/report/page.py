@@ -10,89 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-from markupsafe import Markup
 
 from ..record import Record, find_records, read_arrays, write_text
 from . import drawing, figure, measured, picture
+from .parts import Draft, Result, Run, Section
 from .statistics import mean_interval
 from .table import Table, accuracies, cells, measured_table, paired_table, spread, summary_table
 from .table import measured as values_of
 
 NAMED = 6  # labels that the sentence of a section names; the table has all
-
-
-@dataclasses.dataclass(frozen=True)
-class Picture:
-    """A panel ready for the page."""
-
-    title: str
-    svg: Markup
-
-
-@dataclasses.dataclass(frozen=True)
-class Block:
-    """A headed part of a section: how to read it, its panels and legend, or the sentence that says why it is empty."""
-
-    title: str
-    reading: str
-    pictures: Sequence[Picture]
-    keys: Sequence[drawing.Key]
-    unit: str
-    note: str
-    shape: str  # "charts", "small" for samples, "wide" for rows of images
-
-    @property
-    def columns(self) -> str:
-        """How the panels stand beside each other: the class of the grid."""
-        if self.shape != "charts":
-            return {"wide": "one"}.get(self.shape, self.shape)
-        return {1: "one", 2: "two", 4: "two"}.get(len(self.pictures), "three")
-
-
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """What the page says about one run."""
-
-    name: str
-    record: Record
-    folder: str
-    result: str
-    config: str
-    environment: str
-    seconds: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """The sentence of a section.
-
-    Attributes:
-        place: data set and network.
-        scores: label and accuracy, the best first; empty where no run finished.
-        more: number of labels left to the table.
-        seeds: how many seeds stand behind a figure.
-        measure: what the figure is.
-    """
-
-    place: str
-    scores: Sequence[tuple[str, str]]
-    more: int
-    seeds: str
-    measure: str = "Test accuracy"
-
-
-@dataclasses.dataclass(frozen=True)
-class Section:
-    """Everything about one task, data set and network."""
-
-    key: str
-    title: str
-    result: Result
-    summary: Table
-    pairs: Table | None
-    blocks: Sequence[Block]
-    runs: Sequence[Run]
-    paired: bool = True  # whether differences between labels are of interest
 
 
 def write_report(folders: Sequence[Path], out: Path) -> Path:
@@ -111,13 +37,11 @@ def write_report(folders: Sequence[Path], out: Path) -> Path:
         places = ", ".join(str(folder) for folder in folders)
         raise ValueError(f"no record.json below {places or 'no folder at all'}: name a folder that holds runs.")
     names = itertools.count(1)
-    grouped: dict[tuple[str, str, str], list[tuple[Path, Record]]] = {}
-    for path, record in found:
-        network = _family(record) if record.task == "depth" else record.network
-        grouped.setdefault((record.task, record.dataset, network), []).append((path, record))
-    sections = [
-        _kind(task, group)(f"s{i}", group, folders, names) for i, ((task, _, _), group) in enumerate(grouped.items(), 1)
-    ]
+    sections = []
+    for i, (study, group) in enumerate(_grouped(found, folders), 1):
+        section = _kind(group[0][1].task, group)(f"s{i}", group, folders, names)
+        title = f"{section.title} ({study})" if study else section.title
+        sections.append(dataclasses.replace(section, title=title))
     broken = [run for section in sections for run in section.runs if run.record.status != "finished"]
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -129,6 +53,29 @@ def write_report(folders: Sequence[Path], out: Path) -> Path:
     template = environment.get_template("template.html.jinja")
     write_text(out, template.render(sections=sections, broken=broken, count=len(found), dates=_dates(found)))
     return out
+
+
+def _grouped(
+    found: Sequence[tuple[Path, Record]], folders: Sequence[Path]
+) -> list[tuple[str, list[tuple[Path, Record]]]]:
+    """Return the runs of every section, with a name where runs of several studies would be called the same."""
+    grouped: dict[tuple[str, str, str], list[tuple[Path, Record]]] = {}
+    for path, record in found:
+        network = _family(record) if record.task == "depth" else record.network
+        grouped.setdefault((record.task, record.dataset, network), []).append((path, record))
+    parts: list[tuple[str, list[tuple[Path, Record]]]] = []
+    for group in grouped.values():
+        try:
+            cells([record for _, record in group])
+            parts.append(("", group))
+        except ValueError:
+            studies: dict[str, list[tuple[Path, Record]]] = {}
+            for path, record in group:
+                root = next((folder for folder in folders if path.is_relative_to(folder)), path.parent)
+                places = path.relative_to(root).parts
+                studies.setdefault(places[1] if len(places) > 2 else places[0], []).append((path, record))
+            parts += studies.items()
+    return parts
 
 
 def _kind(task: str, group: Sequence[tuple[Path, Record]]) -> Callable[..., Section]:
@@ -149,7 +96,7 @@ def _section_measured(
     scores = [(label, f"{main} {spread(found)}") for label, runs in labels.items() if (found := values_of(runs, main))]
     sizes = sorted({len(runs) for runs in labels.values()})
     seeds = " to ".join(str(n) for n in sizes) + (" seed" if sizes == [1] else " seeds")
-    drafts = [_Draft(chart.title, chart.reading, plot, "") for chart, plot in measured.charts(labels)]
+    drafts = [Draft(chart.title, chart.reading, plot, "") for chart, plot in measured.charts(labels)]
     drafts += _image_drafts(group)
     return Section(
         key=key,
@@ -204,7 +151,7 @@ def _section_over_depth(
     deepest = [record for record in records if record.config["layers"] == records[-1].config["layers"]]
     labels = {label: runs for (_, _, label), runs in cells(deepest).items()}
     pairs = paired_table(records, against="BP")
-    block = _Draft(
+    block = Draft(
         "Against depth",
         "Means over seeds, bands from the lowest to the highest. At its equilibrium predictive coding has a small "
         "residual; with a large one and a cosine near 1 it is backpropagation by another road; with neither it is on "
@@ -226,55 +173,37 @@ def _section_over_depth(
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class _Draft:
-    """A block before it is drawn."""
-
-    title: str
-    reading: str
-    plot: drawing.Plot | None
-    missing: str
-    shape: str = "charts"
-
-    def build(self, names: Iterator[int]) -> Block:
-        if self.plot is None:
-            return Block(self.title, "", [], [], "", self.missing, self.shape)
-        pictures = [Picture(panel.title, Markup(drawing.svg(panel, names))) for panel in self.plot.panels]
-        plot = self.plot
-        return Block(self.title, self.reading, pictures, plot.keys, plot.unit, plot.note, self.shape)
-
-
-def _blocks(labels: figure.Groups, order: Sequence[str], group: Sequence[tuple[Path, Record]]) -> list[_Draft]:
+def _blocks(labels: figure.Groups, order: Sequence[str], group: Sequence[tuple[Path, Record]]) -> list[Draft]:
     best = order[0] if order else next(iter(labels))
     return [
-        _Draft(
+        Draft(
             "Learning curves",
             "Lines are means over seeds, bands run from the lowest to the highest seed. Accuracy starts at epoch 1; "
             "energies of different losses have different scales.",
             figure.learning_curves(labels),
             "No run has a history of accuracy or energy.",
         ),
-        _Draft(
+        Draft(
             "Energy over relaxation",
             "How energy spreads, step by step, from the output towards the input while the states relax, on one "
             f"held-out batch. Means over seeds; values below zero or {drawing.DECADES} powers of ten down do not show.",
             figure.relaxation_energies(labels),
             "No run recorded its relaxation.",
         ),
-        _Draft(
+        Draft(
             "Energy over training",
             "Energy of each layer where the weights learn: what the layer leaves unexplained after relaxation.",
             figure.training_energies(labels),
             "No run has energy in more than one layer.",
         ),
-        _Draft(
+        Draft(
             "Did inference settle?",
             "The gradient norm over free states after relaxation, relative to its start: near 0 the states rest at a "
             "minimum of the energy, near 1 they are as far from one as they began.",
             figure.residuals(labels),
             "No run recorded a residual: nothing was relaxed, or evidence was switched off.",
         ),
-        _Draft(
+        Draft(
             "How close is the gradient to backpropagation's?",
             "The cosine of each layer's weight gradient with backpropagation's on the same held-out batch: at 1 both "
             "point the same way, at 0 they have nothing in common.",
@@ -282,13 +211,13 @@ def _blocks(labels: figure.Groups, order: Sequence[str], group: Sequence[tuple[P
             "No run compared its gradient with backpropagation's.",
         ),
         *_depth(labels),
-        _Draft(
+        Draft(
             "Confusion",
             "Percent of each true class on the test split, mean over seeds, for the label with the best accuracy.",
             picture.confusion(best, labels[best]),
             f"{best} recorded no confusion matrix.",
         ),
-        _Draft(
+        Draft(
             "Calibration",
             "On the dotted line a prediction made with 80 % confidence is right 80 % of the time; below it the network "
             "is too sure, above it not sure enough. Larger dots hold more samples.",
@@ -299,16 +228,16 @@ def _blocks(labels: figure.Groups, order: Sequence[str], group: Sequence[tuple[P
     ]
 
 
-def _depth(labels: figure.Groups) -> list[_Draft]:
+def _depth(labels: figure.Groups) -> list[Draft]:
     plot = figure.against_depth(labels)
     reading = (
         "Layer by layer at the last epoch. At its equilibrium predictive coding has a small residual; with a large one "
         "and a cosine near 1 in every layer it is backpropagation by another road; with neither it is on its way."
     )
-    return [] if plot is None else [_Draft("Against depth", reading, plot, "")]
+    return [] if plot is None else [Draft("Against depth", reading, plot, "")]
 
 
-def _samples(labels: figure.Groups, order: Sequence[str], group: Sequence[tuple[Path, Record]]) -> _Draft:
+def _samples(labels: figure.Groups, order: Sequence[str], group: Sequence[tuple[Path, Record]]) -> Draft:
     """Return the samples of the best label that has prediction errors, else of the best one that has images."""
     chosen: tuple[str, drawing.Plot | None] = ("", None)
     for label in [*order, *(label for label in labels if label not in order)]:
@@ -325,10 +254,10 @@ def _samples(labels: figure.Groups, order: Sequence[str], group: Sequence[tuple[
     )
     if chosen[1] is not None and chosen[1].note:
         reading = f"Held-out samples under {chosen[0]}."
-    return _Draft("Samples", reading, chosen[1], "No run kept sample images.", "small")
+    return Draft("Samples", reading, chosen[1], "No run kept sample images.", "small")
 
 
-def _image_drafts(group: Sequence[tuple[Path, Record]]) -> list[_Draft]:
+def _image_drafts(group: Sequence[tuple[Path, Record]]) -> list[Draft]:
     """Return a block for every title of images, with the first seed of each label."""
     found: dict[str, tuple[str, dict[str, drawing.Plot]]] = {}
     for path, record in sorted(group, key=lambda g: (g[1].label, g[1].seed)):
@@ -338,7 +267,7 @@ def _image_drafts(group: Sequence[tuple[Path, Record]]) -> list[_Draft]:
             if plot is not None:
                 found.setdefault(shown.title, (shown.reading, {}))[1].setdefault(record.label, plot)
     return [
-        _Draft(title, reading, drawing.Plot([panel for plot in plots.values() for panel in plot.panels]), "", "wide")
+        Draft(title, reading, drawing.Plot([panel for plot in plots.values() for panel in plot.panels]), "", "wide")
         for title, (reading, plots) in found.items()
     ]
 

@@ -3,7 +3,7 @@
 import dataclasses
 import statistics
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,12 +74,13 @@ def read_published(path: Path) -> list[Published]:
         raise ValueError(f"{path} must hold published figures as [[figure]] entries: {error}.") from error
 
 
-def results_page(records: Path, published: Path) -> str:
+def results_page(records: Path, published: Path, missing: Mapping[str, str] | None = None) -> str:
     """Return the page in Markdown. The same files give the same text.
 
     Arguments:
         records: folder with record files at any depth.
         published: TOML file of published figures.
+        missing: part of a suite -> why it has no runs.
     """
     everything = find_records(records)
     found = [record for _, record in everything if record.task == "classification"]
@@ -109,6 +110,8 @@ def results_page(records: Path, published: Path) -> str:
         parts += [f"### {name}", _study(group).markdown()]
     others = [(path, r) for path, r in everything if r.task not in ("classification", "depth")]
     parts += _experiments(records, others, [figure for figure in known if figure.task != "classification"])
+    if missing:
+        parts += ["## Missing", "\n".join(f"- {name}: {why}" for name, why in missing.items())]
     return "\n\n".join(parts) + "\n"
 
 

@@ -4,6 +4,7 @@ import dataclasses
 import inspect
 import math
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -59,6 +60,7 @@ class Classification(AbstractTask, frozen=True):
     """
 
     name: ClassVar[str] = "classification"
+    smoke: ClassVar[Mapping[str, Any]] = {"epochs": 2}
     dataset: str = "digits"
     network: dict[str, Any] = pydantic.Field(default={"name": "mlp"})
     algorithm: dict[str, Any] = pydantic.Field(default={"name": "PC"})

@@ -3,6 +3,7 @@
 import abc
 import datetime
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -47,10 +48,11 @@ def now() -> str:
 class AbstractTask(pydantic.BaseModel, abc.ABC, frozen=True, extra="forbid"):
     """The config of one run. The same config comes from Python, from a preset and from the command line.
 
-    Facts: `name`, under which the command line finds the task.
+    Facts: `name`, under which the command line finds the task; `smoke`, the options of a version that takes seconds.
     """
 
     name: ClassVar[str]
+    smoke: ClassVar[Mapping[str, Any]] = {}
     seed: int = pydantic.Field(default=0, ge=0)
 
     @abc.abstractmethod

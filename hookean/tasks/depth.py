@@ -1,5 +1,6 @@
 """Task `depth`: classification with networks of a given number of layers, so that rules can be compared over depth."""
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import pydantic
@@ -22,6 +23,7 @@ class Depth(Classification, frozen=True):
     """
 
     name: ClassVar[str] = "depth"
+    smoke: ClassVar[Mapping[str, Any]] = {"dataset": "digits", "layers": 6, "width": 16, "epochs": 1}
     dataset: str = "fashion_mnist"
     network: dict[str, Any] = pydantic.Field(default={"name": "mlp"})
     epochs: int = pydantic.Field(default=3, ge=0)
