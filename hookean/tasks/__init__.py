@@ -2,3 +2,4 @@
 
 from .classification import Classification as Classification
 from .depth import Depth as Depth
+from .sampling import Sampling as Sampling
