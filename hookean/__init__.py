@@ -8,6 +8,7 @@ from importlib import metadata as _metadata
 from typing import Any
 
 from .algorithms import BP as BP
+from .algorithms import BPTT as BPTT
 from .algorithms import CN as CN
 from .algorithms import DFA as DFA
 from .algorithms import EPC as EPC
@@ -28,6 +29,7 @@ from .algorithms.contract import Signal as Signal
 from .algorithms.contract import TrainState as TrainState
 from .algorithms.nudging import Nudge as Nudge
 from .core.builders import decoder as decoder
+from .core.builders import graph as graph
 from .core.builders import mlp as mlp
 from .core.builders import residual_mlp as residual_mlp
 from .core.builders import vgg5 as vgg5
@@ -41,6 +43,7 @@ from .core.density import Gaussian as Gaussian
 from .core.initialise import Forward as Forward
 from .core.initialise import Given as Given
 from .core.initialise import Normal as Normal
+from .core.initialise import Sweeps as Sweeps
 from .core.initialise import Zero as Zero
 from .core.network import Network as Network
 from .core.parameters import count_parameters as count_parameters
@@ -53,6 +56,7 @@ from .core.term import Prediction as Prediction
 from .inference import Flow as Flow
 from .inference import GaussNewton as GaussNewton
 from .inference import Gradient as Gradient
+from .inference import LCA as LCA
 from .inference import Newton as Newton
 from .inference import Optax as Optax
 from .inference.relax import Relaxation as Relaxation

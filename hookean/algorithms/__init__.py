@@ -1,6 +1,7 @@
 """Algorithms by name: compositions of inference and learning, one file each. What is exported is registered."""
 
 from .bp import BP as BP
+from .bptt import BPTT as BPTT
 from .cn import CN as CN
 from .dfa import DFA as DFA
 from .ep_nudging import EPNudging as EPNudging

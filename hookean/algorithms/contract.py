@@ -8,10 +8,13 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
+from ..core import graph
 from ..core.clamp import Clamps
+from ..core.initialise import AbstractInitialiser
 from ..core.network import Network
 from ..core.parameters import split
-from ..inference.relax import Relaxation
+from ..inference.relax import Relaxation, relax
+from ..inference.solver import AbstractSolver
 
 
 class TrainState(eqx.Module):
@@ -29,7 +32,8 @@ class Info(eqx.Module):
 
     Attributes:
         energies: batch mean of each term's energy in nats, where the weights learned.
-        outputs: what the network predicted for its output node before it learned, or None where it has none.
+        outputs: what the network predicted for its output node before it learned; None where it has none, and where
+            cycles leave no forward pass.
         diverged: fraction of the samples whose states are no longer finite.
     """
 
@@ -160,6 +164,29 @@ def forward_outputs(network: Network, batch: Clamps) -> Float[Array, "batch *out
     return eqx.filter_vmap(lambda sample: network.forward(sample)[output])(given)
 
 
+def relaxed_outputs(
+    network: Network, batch: Clamps, *, solver: AbstractSolver, steps: int, initial: AbstractInitialiser
+) -> Float[Array, "batch *output"]:
+    """Return `forward_outputs`, or, where the graph has cycles, the output node after relaxing with it free."""
+    if has_forward(network, batch):
+        return forward_outputs(network, batch)
+    output = require_output(network)
+    given = {name: clamp for name, clamp in batch.items() if name != output}
+    return relax(network, given, solver=solver, steps=steps, initial=initial).states[output]
+
+
+def has_forward(network: Network, batch: Clamps) -> bool:
+    """Say whether the clamps, without one on the output, leave a topological order, so that a forward pass predicts."""
+    return not graph.forward_order(network.terms, set(batch) - {network.output})[1]
+
+
+def seen_outputs(network: Network, batch: Clamps) -> Float[Array, "batch *output"] | None:
+    """Return `forward_outputs`, or None where the network names no output or has cycles."""
+    if network.output is None or not has_forward(network, batch):
+        return None
+    return forward_outputs(network, batch)
+
+
 def steps_on(network: Network, steps: int | None) -> int:
     """Return the number of relaxation steps: one for every term where none is given, enough to cross the network."""
     return len(network.terms) if steps is None else steps
@@ -184,6 +211,6 @@ def learn_once(
 ) -> tuple[TrainState, Info]:
     """Take the algorithm's signal and update the weights once: the step of all algorithms that relax, then learn."""
     signal = algorithm.remembered_signal(state.memory, state.network, batch, epoch=state.epoch, key=key)
-    outputs = None if state.network.output is None else forward_outputs(state.network, batch)
+    outputs = seen_outputs(state.network, batch)
     info = Info(signal.energies, outputs, diverged_fraction(signal.relaxation))
     return apply_gradient(state, algorithm.optimiser, signal.gradient), info

@@ -5,7 +5,7 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ..core.checks import at_least
 from ..core.clamp import Clamps
@@ -16,7 +16,7 @@ from ..inference.relax import relax
 from ..inference.solver import AbstractSolver
 from ..inference.stepwise import Stepwise
 from ..learning.energy_gradient import energy_gradient, settled_gradient
-from .contract import AbstractAlgorithm, Info, Signal, TrainState, apply_gradient, forward_outputs
+from .contract import AbstractAlgorithm, Info, Signal, TrainState, apply_gradient, relaxed_outputs, seen_outputs
 
 
 class IPC(AbstractAlgorithm):
@@ -77,8 +77,11 @@ class IPC(AbstractAlgorithm):
         gradient, energies = settled_gradient(network, relaxation)
         return Signal(gradient, energies, relaxation)
 
+    def predict(self, network: Network, batch: Clamps) -> Float[Array, "batch *output"]:
+        return relaxed_outputs(network, batch, solver=self.solver, steps=self.steps, initial=self.initial)
+
     def step(self, state: TrainState, batch: Clamps, *, key: PRNGKeyArray) -> tuple[TrainState, Info]:
-        outputs = None if state.network.output is None else forward_outputs(state.network, batch)
+        outputs = seen_outputs(state.network, batch)
         stepwise = Stepwise(self.solver, self.initial)
         states, memory = stepwise.init(state.network, batch, key=key)
         energies: dict[str, Array] = {}

@@ -3,7 +3,7 @@
 from typing import ClassVar
 
 import optax
-from jaxtyping import Array, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ..core.checks import at_least
 from ..core.clamp import Clamps
@@ -14,7 +14,7 @@ from ..inference.gradient import Gradient
 from ..inference.relax import relax
 from ..inference.solver import AbstractSolver
 from ..learning.energy_gradient import settled_gradient
-from .contract import AbstractAlgorithm, Info, Signal, TrainState, learn_once, steps_on
+from .contract import AbstractAlgorithm, Info, Signal, TrainState, learn_once, relaxed_outputs, steps_on
 
 
 class PC(AbstractAlgorithm):
@@ -77,6 +77,10 @@ class PC(AbstractAlgorithm):
         )
         gradient, energies = settled_gradient(network, relaxation)
         return Signal(gradient, energies, relaxation)
+
+    def predict(self, network: Network, batch: Clamps) -> Float[Array, "batch *output"]:
+        steps = steps_on(network, self.steps)
+        return relaxed_outputs(network, batch, solver=self.solver, steps=steps, initial=self.initial)
 
     def step(self, state: TrainState, batch: Clamps, *, key: PRNGKeyArray) -> tuple[TrainState, Info]:
         return learn_once(self, state, batch, key=key)
