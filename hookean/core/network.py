@@ -120,7 +120,7 @@ class Network(eqx.Module):
         states |= {name: value(clamp) for name, clamp in clamps.items()}
         for name in order:
             term = graph.predictions(self.terms)[name]
-            states[term.target] = term.density.mean(term.predict(states))
+            states[term.target] = term.forward(states)
         return impose(states, clamps)
 
 

@@ -2,3 +2,6 @@
 
 from .classification import Classification as Classification
 from .depth import Depth as Depth
+from .reach import Reach as Reach
+from .sequences import Sequences as Sequences
+from .tracking import Tracking as Tracking
