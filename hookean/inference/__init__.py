@@ -5,3 +5,4 @@ from .gauss_newton import GaussNewton as GaussNewton
 from .gradient import Gradient as Gradient
 from .gradient import Optax as Optax
 from .newton import Newton as Newton
+from .projected import Projected as Projected
