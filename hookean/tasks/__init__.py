@@ -2,3 +2,4 @@
 
 from .classification import Classification as Classification
 from .depth import Depth as Depth
+from .recall import Recall as Recall
