@@ -2,9 +2,10 @@
 
     python benchmarks/depth.py [--out results/benchmarks/depth.json]
 
-A 20-layer MLP and a 64-layer residual MLP as they start, a batch of 128 samples of FashionMNIST, squared error, hidden
-precision 1 and 100. Equilibrium is a median relative residual of at most 1e-2, in the variables that a solver moves
-and in the states.
+A 20-layer MLP and a 64-layer residual MLP, as they start and after an epoch of backpropagation on FashionMNIST; a batch
+of 128 held-out samples, squared error, double precision. The hidden precision is set by the saturation (see `GN`).
+Equilibrium is a median relative residual of at most 1e-2, in the variables that a solver moves and in the states.
+Then the passes of Gauss-Newton against depth, and the training step in units of backpropagation's.
 """
 
 import argparse
@@ -18,8 +19,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 import hookean as hk
+from hookean.algorithms import BP, GN
+from hookean.algorithms.gn import saturating_factor, scaled
 from hookean.data import FashionMNIST
 from hookean.inference import GaussNewton
 from hookean.inference.curvature import largest_curvature
@@ -30,21 +34,51 @@ from hookean.tasks.evidence import state_residual
 TARGET = 1e-2
 MOMENTA = (0.0, 0.9)
 ROUNDS = 7
+BATCH = 128
 #: Most steps that are tried, by family; a family is tried up to a limit before anyone of it is given the next one.
-LIMITS = {"states": (128, 512), "errors": (16, 64, 256), "Gauss-Newton": (8,)}
+LIMITS = {"states": (64, 256), "errors": (16, 64, 256), "Gauss-Newton": (8,)}
+DEPTHS = (8, 16, 32, 64, 128)
 
 
-def network(kind: str, precision: float) -> hk.Network:
+def network(layers: int) -> hk.Network:
+    """Return the plain MLP of 20 layers, or a residual one of another number."""
     key = jax.random.key(0)
-    if kind == "mlp of 20 layers":
-        return hk.mlp(784, 10, hidden=(128,) * 19, orthogonal=2**0.5, precision=precision, key=key)
-    return hk.residual_mlp(784, 10, width=128, depth=63, activation=jax.nn.gelu, precision=precision, key=key)
+    if layers == 20:
+        return hk.mlp(784, 10, hidden=(128,) * 19, orthogonal=2**0.5, key=key)
+    return hk.residual_mlp(784, 10, width=128, depth=layers - 1, activation=jax.nn.gelu, key=key)
 
 
-def batch() -> dict[str, jax.Array]:
+def samples() -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
+    """Return (training samples, one held-out batch)."""
     data = FashionMNIST().load()
-    x = jnp.asarray(data.transform.evaluate(data.train.inputs[:128])).reshape(128, -1)
-    return {"x": x, "y": jax.nn.one_hot(data.train.labels[:128], 10)}
+    x = jnp.asarray(data.transform.evaluate(data.train.inputs), float).reshape(len(data.train.labels), -1)
+    whole = {"x": x, "y": jax.nn.one_hot(data.train.labels, 10, dtype=x.dtype)}
+    return {n: v[BATCH:] for n, v in whole.items()}, {n: v[:BATCH] for n, v in whole.items()}
+
+
+def trained(net: hk.Network, rows: dict[str, jax.Array]) -> hk.Network:
+    """Return the network after an epoch of backpropagation (AdamW, rate 0.001)."""
+    algorithm = BP(optimiser=optax.adamw(1e-3))
+    state = algorithm.init(net, key=jax.random.key(0))
+    step = eqx.filter_jit(lambda state, batch: algorithm.step(state, batch, key=jax.random.key(0))[0])
+    for batch in np.random.default_rng(0).permutation(len(rows["x"]))[: 428 * BATCH].reshape(-1, BATCH):
+        state = step(state, {name: values[batch] for name, values in rows.items()})
+    return state.network
+
+
+def saturated(net: hk.Network, clamps: Any, saturation: float) -> tuple[hk.Network, float]:
+    """Return the network with the hidden precision at which its output error is so saturated, and that precision."""
+    factor = eqx.filter_jit(saturating_factor)(net, clamps, saturation)
+    return scaled(net, clamps, factor), float(factor)
+
+
+@eqx.filter_jit
+def residuals(net: hk.Network, clamps: Any, coordinates: Any, solver: Any, most: int) -> jax.Array:
+    """Return the median relative residual after 0, 1, ..., `most` steps, in the variables that the solver moves."""
+    given = {"steps": most, "record": True, "savings": False, "unroll": False}
+    trace = relax(net, clamps, solver=solver, coordinates=coordinates, **given).trace  # type: ignore[arg-type]
+    assert trace is not None
+    return jnp.median(trace.residual / trace.residual[:, :1], axis=0)
 
 
 def steps_needed(net: hk.Network, clamps: Any, coordinates: Any, solver: Any, most: int) -> int | None:
@@ -52,13 +86,7 @@ def steps_needed(net: hk.Network, clamps: Any, coordinates: Any, solver: Any, mo
 
     It must be there in the variables that the solver moves, and in the states, which is one measure for all.
     """
-
-    @eqx.filter_jit
-    def trace(net: Any, solver: Any) -> jax.Array:
-        end = relax(net, clamps, solver=solver, steps=most, coordinates=coordinates, record=True, savings=False)
-        return jnp.median(end.trace.residual / end.trace.residual[:, :1], axis=0)
-
-    reached = np.flatnonzero(np.asarray(trace(net, solver)) <= TARGET)
+    reached = np.flatnonzero(np.asarray(residuals(net, clamps, coordinates, solver, most)) <= TARGET)
     steps = int(reached[0]) if len(reached) else None
     while steps is not None and in_states(net, clamps, runner(net, clamps, coordinates, solver, steps)(net)) > TARGET:
         steps = None if steps == most else min(most, steps + max(1, steps // 4))
@@ -101,7 +129,7 @@ def best(family: str, members: Any, net: hk.Network, clamps: Any) -> dict[str, A
         for label, solver, coordinates in members:
             steps = steps_needed(net, clamps, coordinates, solver, limit)
             if steps is not None:
-                passes = 2 * (solver.iterations + 1) * steps if family == "Gauss-Newton" else 2 * steps
+                passes = solver.passes * steps
                 tried.append((passes, steps, label, solver, coordinates))
             print(f"    {family}, {label}: {steps} of {limit}", flush=True)
         if tried:
@@ -112,35 +140,81 @@ def best(family: str, members: Any, net: hk.Network, clamps: Any) -> dict[str, A
     return {"reached": False, "limit": LIMITS[family][-1], "tried": len(members)}
 
 
+def timed(runs: dict[str, Any], rounds: int = ROUNDS) -> dict[str, float]:
+    """Return the median milliseconds of each run; they take turns, so that what disturbs one disturbs all."""
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(rounds):
+        for name, run in runs.items():
+            began = time.perf_counter()
+            jax.block_until_ready(run())
+            times[name].append(1e3 * (time.perf_counter() - began))
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def to_equilibrium(net: hk.Network, clamps: Any, saturation: float) -> dict[str, Any]:
+    """Return family -> the best member, its steps, passes and time."""
+    net, precision = saturated(net, clamps, saturation)
+    found = {f: best(f, members, net, clamps) for f, members in families(net, clamps, precision).items()}
+    runs = {f: eqx.Partial(case.pop("run"), net) for f, case in found.items() if case["reached"]}
+    for family, milliseconds in timed(runs).items():
+        found[family]["milliseconds"] = milliseconds
+    for case in found.values():
+        if case["reached"] and found["Gauss-Newton"]["reached"]:
+            case["ratio"] = case["milliseconds"] / found["Gauss-Newton"]["milliseconds"]
+    return {"precision": precision} | found
+
+
+def passes_by_depth(clamps: Any) -> dict[int, int | None]:
+    """Return the passes to the target of Gauss-Newton with one iteration at saturation 0.1, as networks start."""
+    found: dict[int, int | None] = {}
+    for layers in DEPTHS:
+        net, _ = saturated(network(layers), clamps, 0.1)
+        steps = steps_needed(net, clamps, hk.ErrorCoordinates(), GaussNewton(1), 8)
+        found[layers] = None if steps is None else steps * GaussNewton(1).passes
+        print(f"  {layers} layers: {found[layers]} passes", flush=True)
+    return found
+
+
+def training_steps(layers: int, clamps: Any) -> dict[str, float]:
+    """Return the milliseconds of a training step of each algorithm."""
+
+    def runner(algorithm: Any) -> Any:
+        state = algorithm.init(network(layers), key=jax.random.key(0))
+        step = eqx.filter_jit(lambda state: algorithm.step(state, clamps, key=jax.random.key(0)))
+        jax.block_until_ready(step(state))
+        return eqx.Partial(step, state)
+
+    one = {"solver": GaussNewton(1), "optimiser": optax.adamw(1e-3)}
+    algorithms = {
+        "BP": BP(optimiser=optax.adamw(1e-3)),
+        "GN, saturation 0.03, one step": GN(steps=1, saturation=0.03, **one),
+        "GN, saturation 0.1, two steps": GN(steps=2, saturation=0.1, **one),
+    }
+    return timed({name: runner(algorithm) for name, algorithm in algorithms.items()})
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("results/benchmarks/depth.json"))
     given = parser.parse_args()
-    clamps = batch()
-    table: dict[str, Any] = {}
-    for kind in ("mlp of 20 layers", "residual mlp of 64 layers"):
-        for precision in (1.0, 100.0):
-            print(f"{kind}, hidden precision {precision:g}", flush=True)
-            net = network(kind, precision)
-            found = {
-                family: best(family, members, net, clamps)
-                for family, members in families(net, clamps, precision).items()
-            }
-            times: dict[str, list[float]] = {family: [] for family, case in found.items() if case["reached"]}
-            for _ in range(ROUNDS):  # in turn, so that what disturbs the machine disturbs all of them
-                for family in times:
-                    began = time.perf_counter()
-                    jax.block_until_ready(found[family]["run"](net))
-                    times[family].append(time.perf_counter() - began)
-            for family, case in found.items():
-                case.pop("run", None)
-                if case["reached"]:
-                    case["milliseconds"] = 1e3 * statistics.median(times[family])
-                    case["ratio"] = case["milliseconds"] / (1e3 * statistics.median(times["Gauss-Newton"]))
-                print(f"  {family}: {case}", flush=True)
-            table[f"{kind}, hidden precision {precision:g}"] = found
-            whole = {"environment": environment(), "target": TARGET, "cases": table}
-            write_text(given.out, json.dumps(whole, indent=1) + "\n")
+    jax.config.update("jax_enable_x64", True)
+    rows, clamps = samples()
+    whole: dict[str, Any] = {"environment": environment(), "target": TARGET}
+
+    def keep(part: str, name: str, found: Any) -> None:
+        whole.setdefault(part, {})[name] = found
+        print(f"{part}, {name}: {found}", flush=True)
+        write_text(given.out, json.dumps(whole, indent=1) + "\n")
+
+    for layers in (20, 64):
+        keep("training step, ms", str(layers), training_steps(layers, clamps))
+    keep("passes by depth", "saturation 0.1", passes_by_depth(clamps))
+    for layers in (20, 64):
+        begun = network(layers)
+        for stage, net in (("as it starts", begun), ("after an epoch", trained(begun, rows))):
+            for saturation in (0.1, 1.0):
+                name = f"{layers} layers, {stage}, saturation {saturation:g}"
+                keep("to equilibrium", name, to_equilibrium(net, clamps, saturation))
 
 
 if __name__ == "__main__":

@@ -1,14 +1,17 @@
 r"""Coordinates: in which variables the states relax. Both views describe the same energy of the same network."""
 
 import abc
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import equinox as eqx
-from jaxtyping import Array
+import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from . import graph
 from .clamp import Clamps, Masked, impose, value, whole
+from .density import Gaussian
 from .network import Network
+from .term import Prediction
 
 
 class AbstractCoordinates(eqx.Module):
@@ -21,12 +24,34 @@ class AbstractCoordinates(eqx.Module):
     local: eqx.AbstractClassVar[bool]
 
     @abc.abstractmethod
-    def variables(self, network: Network, states: Mapping[str, Array], clamps: Clamps) -> dict[str, Array]:
-        """Return the free variables that stand for `states`: one for every node that is not clamped as a whole."""
+    def variables(
+        self, network: Network, states: Mapping[str, Array], clamps: Clamps, resting: Collection[str] = ()
+    ) -> dict[str, Array]:
+        """Return the free variables that stand for `states`: one for every node that is not clamped as a whole.
+
+        Arguments:
+            resting: terms that are known to be without error at these states.
+        """
 
     @abc.abstractmethod
     def states(self, network: Network, variables: Mapping[str, Array], clamps: Clamps) -> dict[str, Array]:
         """Return the states of all nodes, with every clamp in force."""
+
+    @abc.abstractmethod
+    def energies(
+        self,
+        network: Network,
+        variables: Mapping[str, Array],
+        clamps: Clamps,
+        *,
+        only: Collection[str],
+        constants: Mapping[str, Array],
+    ) -> dict[str, Float[Array, ""]]:
+        """Return the energy of each term in `only`, in nats.
+
+        Arguments:
+            constants: predictions that are known already, by term.
+        """
 
 
 class StateCoordinates(AbstractCoordinates):
@@ -34,7 +59,10 @@ class StateCoordinates(AbstractCoordinates):
 
     local = True
 
-    def variables(self, network: Network, states: Mapping[str, Array], clamps: Clamps) -> dict[str, Array]:
+    def variables(
+        self, network: Network, states: Mapping[str, Array], clamps: Clamps, resting: Collection[str] = ()
+    ) -> dict[str, Array]:
+        del resting
         held = whole(clamps)
         return {name: states[name] for name in network.shapes if name not in held}
 
@@ -43,11 +71,24 @@ class StateCoordinates(AbstractCoordinates):
         full = {name: value(clamp) for name, clamp in clamps.items()} | dict(variables)
         return impose(full, clamps)
 
+    def energies(
+        self,
+        network: Network,
+        variables: Mapping[str, Array],
+        clamps: Clamps,
+        *,
+        only: Collection[str],
+        constants: Mapping[str, Array],
+    ) -> dict[str, Float[Array, ""]]:
+        return network.energies(self.states(network, variables, clamps), only=only, constants=constants)
+
 
 class ErrorCoordinates(AbstractCoordinates):
     r"""The free variables are the prediction errors: $x_i = \hat x_i(x_{pa(i)}) + \varepsilon_i$, in topological order.
 
-    A node that nothing predicts keeps its state as its variable. Nodes on a cycle have no such order.
+    A node that nothing predicts keeps its state as its variable. Nodes on a cycle have no such order. Gaussian energies
+    are taken of the errors themselves: the difference of a state and its prediction would be the same number, rounded,
+    and its gradient would be sent back through the network twice.
 
     Source: Goemaere et al., error-based predictive coding (2025).
 
@@ -58,19 +99,40 @@ class ErrorCoordinates(AbstractCoordinates):
 
     local = False
 
-    def variables(self, network: Network, states: Mapping[str, Array], clamps: Clamps) -> dict[str, Array]:
+    def variables(
+        self, network: Network, states: Mapping[str, Array], clamps: Clamps, resting: Collection[str] = ()
+    ) -> dict[str, Array]:
         free = {name: states[name] for name in network.shapes if name not in whole(clamps)}
-        for term in self._ordered(network, clamps):
-            free[term.target] = term.error(states)
+        for name, term in self._ordered(network, clamps).items():
+            free[term.target] = jnp.zeros_like(free[term.target]) if name in resting else term.error(states)
         return free
 
     def states(self, network: Network, variables: Mapping[str, Array], clamps: Clamps) -> dict[str, Array]:
         states = impose({name: value(clamp) for name, clamp in clamps.items()} | dict(variables), clamps)
-        for term in self._ordered(network, clamps):
+        for term in self._ordered(network, clamps).values():
             states[term.target] = term.density.mean(term.predict(states)) + variables[term.target]
         return impose(states, clamps)
 
-    def _ordered(self, network: Network, clamps: Clamps) -> list:
+    def energies(
+        self,
+        network: Network,
+        variables: Mapping[str, Array],
+        clamps: Clamps,
+        *,
+        only: Collection[str],
+        constants: Mapping[str, Array],
+    ) -> dict[str, Float[Array, ""]]:
+        errors = {
+            name: (term.density, variables[term.target])
+            for name, term in self._ordered(network, clamps).items()
+            if name in only and isinstance(term.density, Gaussian)
+        }
+        found = {name: density.energy(error, jnp.zeros_like(error)) for name, (density, error) in errors.items()}
+        rest = [name for name in only if name not in errors]
+        found |= network.energies(self.states(network, variables, clamps), only=rest, constants=constants)
+        return {name: found[name] for name in network.term_names if name in found}
+
+    def _ordered(self, network: Network, clamps: Clamps) -> dict[str, Prediction]:
         order, cyclic = graph.forward_order(network.terms, clamps)
         if cyclic:
             raise ValueError(
@@ -84,4 +146,4 @@ class ErrorCoordinates(AbstractCoordinates):
                 f"error coordinates cannot hold a part of a predicted node: {', '.join(partial)}. "
                 "Use StateCoordinates()."
             )
-        return [terms[name] for name in order]
+        return {name: terms[name] for name in order}

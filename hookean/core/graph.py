@@ -19,7 +19,8 @@ def forward_order(terms: Mapping[str, AbstractTerm], known: Iterable[str]) -> tu
         (names of terms in order of evaluation, nodes that cannot be ordered because they lie on or behind a cycle).
     """
     first: dict[str, str] = {}
-    for name, term in predictions(terms).items():
+    found = predictions(terms)
+    for name, term in found.items():
         first.setdefault(term.target, name)
     ready = set(known)
     waiting = {node: name for node, name in first.items() if node not in ready}
@@ -28,8 +29,7 @@ def forward_order(terms: Mapping[str, AbstractTerm], known: Iterable[str]) -> tu
     while waiting and progress:
         progress = False
         for node, name in list(waiting.items()):
-            sources = predictions(terms)[name].sources
-            if not any(source in waiting for source in sources):
+            if not any(source in waiting for source in found[name].sources):
                 order.append(name)
                 del waiting[node]
                 progress = True

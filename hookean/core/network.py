@@ -118,8 +118,9 @@ class Network(eqx.Module):
             )
         states = {name: jnp.zeros(shape) for name, shape in self.node_shapes}
         states |= {name: value(clamp) for name, clamp in clamps.items()}
+        found = graph.predictions(self.terms)
         for name in order:
-            term = graph.predictions(self.terms)[name]
+            term = found[name]
             states[term.target] = term.density.mean(term.predict(states))
         return impose(states, clamps)
 

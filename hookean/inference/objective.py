@@ -46,8 +46,9 @@ class Objective(eqx.Module):
 
     def energies(self, variables: Variables) -> dict[str, Float[Array, ""]]:
         """Return the energy of each active term in nats."""
-        states = self.coordinates.states(self.network, variables, self.clamps)
-        return self.network.energies(states, only=self.active, constants=self.constants)
+        return self.coordinates.energies(
+            self.network, variables, self.clamps, only=self.active, constants=self.constants
+        )
 
     def evaluate(self, variables: Variables) -> tuple[dict[str, Float[Array, ""]], Variables]:
         r"""Return (energy of each active term, $\partial E/\partial x$ for every free variable)."""

@@ -16,10 +16,13 @@ from ..core.initialise import AbstractInitialiser, Forward
 from ..core.network import Network
 from ..core.term import Prediction
 from ..registry import nearest
-from .backend import unrolls
+from .backend import convolves, unrolls
 from .objective import Objective, Variables, everywhere, in_waves, norm
 from .schedule import AbstractSchedule
 from .solver import AbstractSolver
+
+#: Blocks into which the steps of a spreading error are put where they are more than its square.
+BLOCKS = 5
 
 
 class Result(eqx.Enumeration):
@@ -168,8 +171,9 @@ class _Loop(eqx.Module):
         key_initial, key_steps = jax.random.split(key)
         states = initial(self.network, self.clamps, key=key_initial)
         constants = self._constants(states)
-        plan, untouched = self._plan(initial, constants)
-        variables = self.coordinates.variables(self.network, states, self.clamps)
+        resting = initial.resting_terms(self.network, self.clamps)
+        plan, untouched = self._plan(resting, constants)
+        variables = self.coordinates.variables(self.network, states, self.clamps, resting)
         open_ended = self.solver.terminates or self.tolerance is not None
         drive = self._drive_until if open_ended else self._drive_all
         first = norm(plan[0].gradient(variables))
@@ -194,9 +198,7 @@ class _Loop(eqx.Module):
         names = graph.constant_predictions(self.network.terms, whole(self.clamps))
         return self.network.predictions(states, only=names)
 
-    def _plan(
-        self, initial: AbstractInitialiser, constants: Mapping[str, Array]
-    ) -> tuple[list[Objective], frozenset[str]]:
+    def _plan(self, resting: frozenset[str], constants: Mapping[str, Array]) -> tuple[list[Objective], frozenset[str]]:
         """Return the objective of each step (the last one repeats) and the terms that stay without gradient."""
         terms = self.network.terms
         free = frozenset(self.network.shapes) - whole(self.clamps)
@@ -204,7 +206,7 @@ class _Loop(eqx.Module):
         known_length = self.tolerance is None and not self.solver.terminates
         if not (self.savings and self.solver.rests and self.coordinates.local and known_length):
             return [everywhere(*arguments)], frozenset()
-        plan = in_waves(*arguments, initial.resting_terms(self.network, self.clamps))[: self.steps + 1]
+        plan = in_waves(*arguments, resting)[: self.steps + 1]
         learning = {name for name, term in graph.predictions(terms).items() if term.density.learns()}
         return plan, frozenset(terms) - plan[-1].active - learning
 
@@ -237,29 +239,44 @@ class _Loop(eqx.Module):
     def _drive_all(
         self, plan: list[Objective], variables: Variables, first: Array, key: PRNGKeyArray
     ) -> tuple[Variables, Array, Array, Any]:
-        """Take all steps: those of the spreading error one by one, then the rest, unrolled or in a scan."""
+        """Take all steps, stage by stage: written out, or in a scan."""
         del first
         state = self.solver.init(plan[0], variables)
-        spreading = plan[:-1]
-        rest = self.steps - len(spreading)
-        unroll = unrolls(plan[-1].energies, variables, steps=rest) if self.unroll is None else self.unroll
-        points = []
-        for t, objective in enumerate(spreading + [plan[-1]] * (rest if unroll else 0)):
-            objective = self._scheduled(objective, t)
-            variables, state, point = self._advance(objective, variables, state, jax.random.fold_in(key, t))
-            points.append(self._fill(point))
-        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *points) if points else None
-        if not unroll and rest > 0:
+        parts: list[Any] = []
+        points: Any
+        for objective, times, looped in self._stages(plan, variables):
+            if looped:
 
-            def body(carry: tuple[Variables, Any], t: Array) -> tuple[tuple[Variables, Any], Any]:
-                objective = self._scheduled(plan[-1], t)
-                moved, state, point = self._advance(objective, *carry, jax.random.fold_in(key, t))
-                return (moved, state), self._fill(point)
+                def body(carry: tuple[Variables, Any], t: Array, objective: Objective = objective) -> tuple:
+                    scheduled = self._scheduled(objective, t)
+                    moved, state, point = self._advance(scheduled, *carry, jax.random.fold_in(key, t))
+                    return (moved, state), self._fill(point)
 
-            steps = jnp.arange(len(spreading), self.steps)
-            (variables, state), tail = jax.lax.scan(body, (variables, state), steps)
-            stacked = tail if stacked is None else jax.tree.map(lambda a, b: jnp.concatenate([a, b]), stacked, tail)
+                (variables, state), points = jax.lax.scan(body, (variables, state), jnp.asarray(times))
+                parts.append(points)
+                continue
+            for t in times:
+                scheduled = self._scheduled(objective, t)
+                variables, state, point = self._advance(scheduled, variables, state, jax.random.fold_in(key, t))
+                parts.append(jax.tree.map(lambda leaf: leaf[None], self._fill(point)))
+        stacked = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts) if parts else None
         return variables, jnp.asarray(self.steps), jnp.array(False), stacked
+
+    def _stages(self, plan: list[Objective], variables: Variables) -> list[tuple[Objective, range, bool]]:
+        """Return (objective, its steps, whether they are looped over): the spreading error, then the rest.
+
+        Where the error spreads over many steps they share objectives: a block of them takes its largest one, whose
+        further gradients are zero, and the program does not grow with the square of the depth.
+        """
+        spreading = len(plan) - 1
+        written = self.unroll or spreading <= BLOCKS**2
+        written = written or (jax.default_backend() == "cpu" and convolves(plan[-1].energies, variables))
+        block = 1 if written else -(-spreading // BLOCKS)
+        starts = range(0, spreading, block)
+        stages = [(plan[min(s + block, spreading) - 1], range(s, min(s + block, spreading)), block > 1) for s in starts]
+        rest = self.steps - spreading
+        unroll = unrolls(plan[-1].energies, variables, steps=rest) if self.unroll is None else self.unroll
+        return [*stages, (plan[-1], range(spreading, self.steps), not unroll)] if rest > 0 else stages
 
     def _drive_until(
         self, plan: list[Objective], variables: Variables, first: Array, key: PRNGKeyArray

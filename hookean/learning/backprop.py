@@ -7,7 +7,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
+from ..core import graph
 from ..core.clamp import Clamps
+from ..core.initialise import Forward
 from ..core.network import Network
 from ..core.normalise import measured
 from ..core.parameters import split
@@ -53,4 +55,11 @@ def backprop_through_statistics(network: Network, clamps: Clamps) -> tuple[PyTre
 
 
 def _energies(model: Network, sample: Mapping[str, Array]) -> dict[str, Float[Array, ""]]:
-    return model.energies(model.forward(sample))
+    """Return the energies of the forward states; terms that are at rest there are not evaluated.
+
+    Their gradient is zero, but the compiler cannot know it: on 20 layers their evaluation made a step 1.6 times longer.
+    """
+    terms = graph.predictions(model.terms)
+    resting = {n for n in Forward().resting_terms(model, sample) if not terms[n].density.learns()}
+    held = model.energies(model.forward(sample), only=[name for name in model.term_names if name not in resting])
+    return {name: held.get(name, jnp.zeros(())) for name in model.term_names}

@@ -1,4 +1,5 @@
 """Experiments by name. What is exported here is registered."""
 
+from .changing import Changing as Changing
 from .classification import Classification as Classification
 from .depth import Depth as Depth

@@ -9,6 +9,7 @@ import optax
 import pytest
 from oracles import close, descend, free_gradient, relaxed, settled, size, start, weight_gradient
 
+from hookean.core.builders import mlp
 from hookean.core.initialise import Given, Zero
 from hookean.inference import Gradient, Optax
 from hookean.learning.energy_gradient import energy_gradient
@@ -143,3 +144,18 @@ def test_other_starts_have_nothing_at_rest(mlp, keys):
 def test_gradient_of_all_terms_is_that_of_the_touched_ones(mlp):
     end, gradient, _ = settled(mlp.network, mlp.train, solver=Gradient(RATE), steps=2)
     close(gradient, jax.jit(lambda: energy_gradient(mlp.network, end.states))()[0], atol=EXACT)
+
+
+@pytest.mark.parametrize("steps", [30, 50])
+def test_savings_change_nothing_where_the_error_spreads_over_many_steps(steps):
+    """A chain of 40 layers: the steps of the spreading error share objectives, block by block, and then go on."""
+    network = mlp(4, 3, hidden=(5,) * 39, activation=jnp.tanh, orthogonal=1.2, key=jax.random.key(0))
+    clamps = {"x": examples.values(2, 4), "y": examples.one_hot(2)}
+    saved, plain = (
+        relaxed(network, clamps, solver=Gradient(0.3, 0.5), steps=steps, savings=savings, record=True)
+        for savings in (True, False)
+    )
+    close(saved.states, plain.states, atol=EXACT)
+    close(saved.trace, plain.trace, atol=EXACT)
+    moved = [n for n in network.shapes if not np.array_equal(saved.states[n], jax.vmap(network.forward)(clamps)[n])]
+    assert len([n for n in moved if n.startswith("h")]) == min(steps, 39)

@@ -119,6 +119,14 @@ MUTANTS = [
         COORDINATES,
     ),
     Mutant(
+        "errors-always-zero",
+        "core/coordinates.py",
+        "if name in resting else term.error(states)",
+        "if name not in resting else term.error(states)",
+        "errors start at zero wherever the states are",
+        COORDINATES,
+    ),
+    Mutant(
         "error-coordinate-local",
         "core/coordinates.py",
         "    local = False\n",
@@ -153,7 +161,7 @@ MUTANTS = [
     Mutant(
         "forward-order",
         "core/graph.py",
-        "if not any(source in waiting for source in sources):",
+        "if not any(source in waiting for source in found[name].sources):",
         "if True:",
         "terms are evaluated in the order given, before their sources",
         BACKPROP,
@@ -266,9 +274,17 @@ MUTANTS = [
     Mutant(
         "wave-plan-short",
         "inference/relax.py",
-        "clamps))[: self.steps + 1]",
-        "clamps))[: self.steps]",
+        "resting)[: self.steps + 1]",
+        "resting)[: self.steps]",
         "the last step of the error is not followed, so that its term learns nothing",
+        SAVINGS,
+    ),
+    Mutant(
+        "wave-block-first",
+        "inference/relax.py",
+        "plan[min(s + block, spreading) - 1]",
+        "plan[s]",
+        "the steps of a block go by its first objective, so that the error stops inside of it",
         SAVINGS,
     ),
     Mutant(
