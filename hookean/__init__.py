@@ -14,6 +14,7 @@ from .algorithms import EPC as EPC
 from .algorithms import FA as FA
 from .algorithms import GN as GN
 from .algorithms import IPC as IPC
+from .algorithms import MCPC as MCPC
 from .algorithms import NN as NN
 from .algorithms import PC as PC
 from .algorithms import PCALM as PCALM
@@ -53,6 +54,7 @@ from .core.term import Prediction as Prediction
 from .inference import Flow as Flow
 from .inference import GaussNewton as GaussNewton
 from .inference import Gradient as Gradient
+from .inference import Langevin as Langevin
 from .inference import Newton as Newton
 from .inference import Optax as Optax
 from .inference.relax import Relaxation as Relaxation

@@ -9,6 +9,7 @@ from .fa import FA as FA
 from .fixed_prediction import FixedPrediction as FixedPrediction
 from .gn import GN as GN
 from .ipc import IPC as IPC
+from .mcpc import MCPC as MCPC
 from .nn import NN as NN
 from .pc import PC as PC
 from .pc_alm import PCALM as PCALM

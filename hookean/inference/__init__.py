@@ -4,4 +4,5 @@ from .flow import Flow as Flow
 from .gauss_newton import GaussNewton as GaussNewton
 from .gradient import Gradient as Gradient
 from .gradient import Optax as Optax
+from .langevin import Langevin as Langevin
 from .newton import Newton as Newton

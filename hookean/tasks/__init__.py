@@ -3,3 +3,4 @@
 from .changing import Changing as Changing
 from .classification import Classification as Classification
 from .depth import Depth as Depth
+from .sampling import Sampling as Sampling

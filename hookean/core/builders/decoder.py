@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 import jax
 from jaxtyping import PRNGKeyArray
 
-from ..activation import Activation
+from ..activation import ACTIVATIONS, Activation
 from ..checks import widths
 from ..density import AbstractDensity, Gaussian
-from ..layers import Dense, Reshape, TransposedConvolution, identity, keys
+from ..layers import Dense, Reshape, TransposedConvolution, keys
 from ..network import Network
 from ..term import Prediction
 
@@ -22,6 +22,7 @@ def decoder(
     hidden: Sequence[int] = (128, 128),
     activation: Activation = jax.nn.gelu,
     kernel: int = 4,
+    squash: Activation = ACTIVATIONS["identity"],
     output: AbstractDensity = Gaussian(),
     key: PRNGKeyArray,
 ) -> Network:
@@ -35,6 +36,7 @@ def decoder(
         hidden: width, or channels, of each hidden node.
         activation: elementwise, after every layer but the last.
         kernel: side of the square kernels (transposed convolutions only).
+        squash: elementwise, after the last layer (default: none; tanh keeps images in -1..1).
         output: density of the data node (default: squared error).
         key: for the weights, uniform in $\pm 1/\sqrt{\text{fan-in}}$.
 
@@ -57,7 +59,7 @@ def decoder(
     terms = []
     for i, (source, target) in enumerate(itertools.pairwise(names)):
         last = target == "x"
-        phi = identity if last else activation
+        phi = squash if last else activation
         if spatial:
             size = data[2] if last else hidden[i]
             layer: Callable = TransposedConvolution(shapes[-1][2], size, phi, kernel=kernel, key=layer_keys[i])
