@@ -4,3 +4,7 @@ from .changing import Changing as Changing
 from .classification import Classification as Classification
 from .depth import Depth as Depth
 from .sampling import Sampling as Sampling
+from .energy_flow import EnergyFlow as EnergyFlow
+from .initialisation import Initialisation as Initialisation
+from .ood import OutOfDistribution as OutOfDistribution
+from .stability import Stability as Stability

@@ -35,6 +35,8 @@ FAILURES = "faults/test_relaxation_faults.py"
 NEWTON = "equivalence/test_gauss_newton.py"
 ROADS = "equivalence/test_roads.py"
 CONTRACT = "contracts/test_solvers_contract.py"
+DETECTION = "closed_form/test_detection.py"
+SCORES = "closed_form/test_scores.py"
 
 MUTANTS = [
     # core
@@ -585,5 +587,37 @@ MUTANTS = [
         "return {n: t.density.energy(found[t.target], t.predict(found)) for n, t in terms.items()}",
         "the forward update learns from relaxed sources",
         ROADS,
+    ),
+    Mutant(
+        "ties-pass-one-by-one",
+        "tasks/detection.py",
+        "ends[..., :-1] = ordered[..., 1:] != ordered[..., :-1]",
+        "ends[..., :-1] = True",
+        "equal scores get a precision each, in the order of the file",
+        DETECTION,
+    ),
+    Mutant(
+        "difference-not-paired",
+        "tasks/detection.py",
+        "return auroc(known[0][i], foreign[0][j]) - auroc(known[1][i], foreign[1][j])",
+        "return auroc(known[0][i], foreign[0][j]) - auroc(known[1], foreign[1])",
+        "the second score is not resampled with the first",
+        DETECTION,
+    ),
+    Mutant(
+        "odin-away-from-confidence",
+        "tasks/scores.py",
+        "return -jnp.exp(confidence(sample + step * jnp.sign(jax.grad(confidence)(sample))))",
+        "return -jnp.exp(confidence(sample - step * jnp.sign(jax.grad(confidence)(sample))))",
+        "ODIN steps the wrong way",
+        SCORES,
+    ),
+    Mutant(
+        "energy-of-the-first-class",
+        "tasks/scores.py",
+        "terms = {name: value[best, jnp.arange(samples)] for name, value in by_class.items()}",
+        "terms = {name: value[0, jnp.arange(samples)] for name, value in by_class.items()}",
+        "the energy is that of class 0, not of the network's own label",
+        SCORES,
     ),
 ]

@@ -101,7 +101,7 @@ def test_study_names_what_exists(name):
     given = {"inputs": (32, 32, 3), "outputs": 10, "key": jax.random.key(0)}
     for config in {(c.cell()[1], c.algorithm["name"]): c for c in configs}.values():
         network = eqx.filter_eval_shape(
-            lambda options=config.network_options(): construct(
+            lambda options=getattr(config, "network_options", lambda: config.network)(): construct(
                 options, exported_functions(builders), "network", **given
             )[0]
         )
