@@ -8,3 +8,9 @@ from .energy_flow import EnergyFlow as EnergyFlow
 from .initialisation import Initialisation as Initialisation
 from .ood import OutOfDistribution as OutOfDistribution
 from .stability import Stability as Stability
+from .boltzmann import Boltzmann as Boltzmann
+from .classification import Classification as Classification
+from .depth import Depth as Depth
+from .hopfield import Hopfield as Hopfield
+from .modern_recall import ModernRecall as ModernRecall
+from .sampling_cost import SamplingCost as SamplingCost
