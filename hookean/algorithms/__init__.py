@@ -1,6 +1,7 @@
 """Algorithms by name: compositions of inference and learning, one file each. What is exported is registered."""
 
 from .bp import BP as BP
+from .bptt import BPTT as BPTT
 from .cn import CN as CN
 from .dfa import DFA as DFA
 from .ep_nudging import EPNudging as EPNudging
@@ -15,4 +16,5 @@ from .pc import PC as PC
 from .pc_alm import PCALM as PCALM
 from .pn import PN as PN
 from .scheduled import ScheduledPC as ScheduledPC
+from .temporal_pc import TemporalPC as TemporalPC
 from .zil import ZIL as ZIL

@@ -1,7 +1,4 @@
-"""The other topologies and rivals by name, one file each. What is exported here is registered."""
-
-from .vae import VAE as VAE
-"""The other topologies and the rivals, one file each: networks and rules that predictive coding is held against."""
+"""The other topologies and rivals, one file each, and the classical methods that they are held against."""
 
 from .annealed_importance import AnnealedImportance as AnnealedImportance
 from .boltzmann_machine import BoltzmannMachine as BoltzmannMachine
@@ -9,8 +6,10 @@ from .contrastive_divergence import ContrastiveDivergence as ContrastiveDivergen
 from .graded_hopfield import HopfieldFlow as HopfieldFlow
 from .graded_hopfield import graded_hopfield as graded_hopfield
 from .hopfield import Hopfield as Hopfield
+from .kalman import kalman_filter as kalman_filter
 from .modern_hopfield import ModernHopfield as ModernHopfield
 from .restricted_boltzmann import RestrictedBoltzmann as RestrictedBoltzmann
 from .storage import hebbian as hebbian
 from .storage import pseudo_inverse as pseudo_inverse
 from .storage import storkey as storkey
+from .vae import VAE as VAE

@@ -110,7 +110,7 @@ class ErrorCoordinates(AbstractCoordinates):
     def states(self, network: Network, variables: Mapping[str, Array], clamps: Clamps) -> dict[str, Array]:
         states = impose({name: value(clamp) for name, clamp in clamps.items()} | dict(variables), clamps)
         for term in self._ordered(network, clamps).values():
-            states[term.target] = term.density.mean(term.predict(states)) + variables[term.target]
+            states[term.target] = term.forward(states, variables[term.target])
         return impose(states, clamps)
 
     def energies(

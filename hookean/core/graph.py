@@ -13,7 +13,8 @@ def predictions(terms: Mapping[str, AbstractTerm]) -> dict[str, Prediction]:
 def forward_order(terms: Mapping[str, AbstractTerm], known: Iterable[str]) -> tuple[list[str], list[str]]:
     """Order the predictions of unknown nodes so that each comes after its sources.
 
-    A node that nothing predicts counts as known. Where several terms predict one node the first one gives its value.
+    A node that nothing predicts counts as known. Where several terms predict one node the first one gives its value. A
+    sequence that is predicted from its own past is no cycle.
 
     Returns:
         (names of terms in order of evaluation, nodes that cannot be ordered because they lie on or behind a cycle).
@@ -29,7 +30,7 @@ def forward_order(terms: Mapping[str, AbstractTerm], known: Iterable[str]) -> tu
     while waiting and progress:
         progress = False
         for node, name in list(waiting.items()):
-            if not any(source in waiting for source in found[name].sources):
+            if not any(source in waiting for source in found[name].needs):
                 order.append(name)
                 del waiting[node]
                 progress = True

@@ -121,7 +121,7 @@ class Network(eqx.Module):
         found = graph.predictions(self.terms)
         for name in order:
             term = found[name]
-            states[term.target] = term.density.mean(term.predict(states))
+            states[term.target] = term.forward(states)
         return impose(states, clamps)
 
 

@@ -109,8 +109,8 @@ def measured(network: Network, clamps: Clamps) -> Network:
         if isinstance(term.function, AbstractNormalised):
             function = term.function.measured(*(states[source] for source in term.sources))
             terms[name] = term = eqx.tree_at(lambda t: t.function, term, function)
-        given = {source: states[source] for source in term.sources}
-        states[term.target] = eqx.filter_vmap(lambda sample, term=term: term.density.mean(term.predict(sample)))(given)
+        given = {source: states[source] for source in term.needs}
+        states[term.target] = eqx.filter_vmap(lambda sample, term=term: term.forward(sample))(given)
     return _with_terms(network, terms)
 
 

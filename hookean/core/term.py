@@ -7,6 +7,7 @@ import equinox as eqx
 from jaxtyping import Array, Float
 
 from .density import AbstractDensity, Gaussian
+from .recurrent import Recurrent
 
 
 class AbstractTerm(eqx.Module):
@@ -26,8 +27,12 @@ class Prediction(AbstractTerm):
         target: the node that is predicted.
         sources: the node or nodes that it is predicted from, in the order in which `function` takes them.
         function: any callable from the states of the sources to an array of the target's shape, for one sample.
-            Its arrays are the weights (every Equinox layer serves).
+            Its arrays are the weights (every Equinox layer serves). `Recurrent` predicts a sequence from itself, and
+            needs the target as the last source.
         density: how the target may deviate (default: Gaussian with precision 1).
+
+    Raises:
+        ValueError: if a recurrent function has not its target as the last source.
     """
 
     nodes: tuple[str, ...] = eqx.field(static=True)  # the target, then the sources that are not the target itself
@@ -48,10 +53,30 @@ class Prediction(AbstractTerm):
         self.function = function
         self.density = Gaussian() if density is None else density
         self.nodes = tuple(dict.fromkeys((self.target, *self.sources)))
+        if isinstance(function, Recurrent) and self.sources[-1] != target:
+            raise ValueError(
+                f"a recurrent prediction of '{target}' needs '{target}' as its last source, "
+                f"got {', '.join(self.sources)}."
+            )
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The sources that a forward pass must know first: all but the target's own past."""
+        return self.sources[:-1] if isinstance(self.function, Recurrent) else self.sources
 
     def predict(self, states: Mapping[str, Array]) -> Array:
         r"""Return $\hat x$, shaped like the target (logits where the density is categorical or Bernoulli)."""
         return self.function(*(states[name] for name in self.sources))
+
+    def forward(self, states: Mapping[str, Array], error: Array | None = None) -> Array:
+        r"""Return the target's state in a forward pass: $E[x\,|\,\hat x]$, plus an error where one is given.
+
+        A sequence is rolled out: each step is predicted from the steps before it, with their errors.
+        """
+        if isinstance(self.function, Recurrent):
+            return self.function.roll(*(states[name] for name in self.needs), mean=self.density.mean, errors=error)
+        state = self.density.mean(self.predict(states))
+        return state if error is None else state + error
 
     def error(self, states: Mapping[str, Array]) -> Array:
         r"""Return $\varepsilon = x - E[x\,|\,\hat x]$, shaped like the target."""

@@ -13,6 +13,7 @@ from ..core.initialise import Forward
 from ..core.network import Network
 from ..core.normalise import measured
 from ..core.parameters import split
+from ..core.recurrent import truncated
 from .batch import mean_gradient
 
 
@@ -52,6 +53,25 @@ def backprop_through_statistics(network: Network, clamps: Clamps) -> tuple[PyTre
         return sum(means.values(), start=jnp.zeros(())), means
 
     return jax.grad(mean, has_aux=True)(trained)
+
+
+def backprop_through_time(
+    network: Network, clamps: Clamps, *, window: int | None, sliding: bool
+) -> tuple[PyTree, dict[str, Float[Array, ""]]]:
+    """Return what `backprop` returns, with gradients that reach back over `window` steps of a sequence at the most.
+
+    Arguments:
+        clamps: node -> values with a leading batch axis.
+        window: number of steps; None does not truncate, and the gradient is that of `backprop`.
+        sliding: every step reaches `window` steps back; otherwise the sequence is cut into windows side by side.
+
+    Cost: one forward and one backward pass; with sliding windows `window` of each, all steps at once.
+    """
+
+    def energies(model: Network, sample: Mapping[str, Array]) -> dict[str, Float[Array, ""]]:
+        return _energies(truncated(model, window, sliding=sliding), sample)
+
+    return mean_gradient(energies, network, dict(clamps))
 
 
 def _energies(model: Network, sample: Mapping[str, Array]) -> dict[str, Float[Array, ""]]:

@@ -14,3 +14,6 @@ from .depth import Depth as Depth
 from .hopfield import Hopfield as Hopfield
 from .modern_recall import ModernRecall as ModernRecall
 from .sampling_cost import SamplingCost as SamplingCost
+from .reach import Reach as Reach
+from .sequences import Sequences as Sequences
+from .tracking import Tracking as Tracking

@@ -209,6 +209,8 @@ OTHER_OF = {
 }
 SETTINGS = [(name, field.name) for name, kind in ALGORITHMS.items() for field in dataclasses.fields(kind)]
 SETTINGS.remove(("BP", "through_statistics"))  # it acts on batch normalisation, which has tests of its own
+SETTINGS.remove(("BPTT", "window"))  # it acts on sequences, which have tests of their own, and so does the next
+SETTINGS.remove(("BPTT", "sliding"))
 SETTINGS.remove(("EPC", "every"))  # it acts where the bound holds the rate, which has a test of its own
 
 
@@ -232,6 +234,8 @@ def other(algorithm, name):
 PASSES = {
     "FA": 2,
     "DFA": 2,
+    "BPTT": 2,
+    "TemporalPC": 22,
     "BP": 2,
     "PC": 18,
     "PN": 18,

@@ -37,6 +37,8 @@ ROADS = "equivalence/test_roads.py"
 CONTRACT = "contracts/test_solvers_contract.py"
 DETECTION = "closed_form/test_detection.py"
 SCORES = "closed_form/test_scores.py"
+RECURRENT = "equivalence/test_recurrent.py"
+SEQUENCES = "closed_form/test_linear_sequences.py"
 
 MUTANTS = [
     # core
@@ -115,8 +117,8 @@ MUTANTS = [
     Mutant(
         "error-coordinate-sign",
         "core/coordinates.py",
-        "term.density.mean(term.predict(states)) + variables[term.target]",
-        "term.density.mean(term.predict(states)) - variables[term.target]",
+        "term.forward(states, variables[term.target])",
+        "term.forward(states, -variables[term.target])",
         "states are rebuilt from the negative errors",
         COORDINATES,
     ),
@@ -163,16 +165,16 @@ MUTANTS = [
     Mutant(
         "forward-order",
         "core/graph.py",
-        "if not any(source in waiting for source in found[name].sources):",
+        "if not any(source in waiting for source in found[name].needs):",
         "if True:",
         "terms are evaluated in the order given, before their sources",
         BACKPROP,
     ),
     Mutant(
         "forward-mean",
-        "core/network.py",
-        "states[term.target] = term.density.mean(term.predict(states))",
-        "states[term.target] = term.predict(states)",
+        "core/term.py",
+        "state = self.density.mean(self.predict(states))",
+        "state = self.predict(states)",
         "a forward pass writes logits into the node in place of probabilities",
         BACKPROP,
     ),
@@ -619,5 +621,45 @@ MUTANTS = [
         "terms = {name: value[0, jnp.arange(samples)] for name, value in by_class.items()}",
         "the energy is that of class 0, not of the network's own label",
         SCORES,
+    # over time
+    Mutant(
+        "context-of-now",
+        "core/recurrent.py",
+        "return jnp.concatenate([jnp.zeros_like(states[:1]), states[:-1]])",
+        "return states",
+        "a step sees its own state in the place of the one before",
+        f"{SEQUENCES}::test_all_steps_together_settle_at_the_most_probable_sequence",
+    ),
+    Mutant(
+        "context-decay",
+        "core/recurrent.py",
+        "return self.decay * context + state",
+        "return context + self.decay * state",
+        "the new state fades in the place of the old context",
+        f"{RECURRENT}::test_jordan_context_is_a_fading_trace_of_the_outputs",
+    ),
+    Mutant(
+        "window-everywhere",
+        "core/recurrent.py",
+        "t % self.window == 0",
+        "t % self.window != 0",
+        "gradients are cut inside windows and pass between them",
+        f"{RECURRENT}::test_a_window_of_one_step_is_elmans_rule",
+    ),
+    Mutant(
+        "sensitivity-forgets",
+        "learning/rtrl.py",
+        "jnp.tensordot(jacobian, c, 1) + d",
+        "c + d",
+        "sensitivities are added up without the Jacobian of the step",
+        f"{RECURRENT}::test_forwards_in_time_is_backwards_in_time",
+    ),
+    Mutant(
+        "past-is-not-held",
+        "inference/tracking.py",
+        "recurrent[n].advance(c, end.states[n])",
+        "recurrent[n].advance(c, c)",
+        "what a step found is not what the next one starts from",
+        f"{SEQUENCES}::test_temporal_pc_settles_where_its_linear_equilibrium_is",
     ),
 ]

@@ -4,6 +4,8 @@ from .decoder import decoder as decoder
 from .deep_vgg import vgg9 as vgg9
 from .deep_vgg import vgg13 as vgg13
 from .deep_vgg import vgg19 as vgg19
+from .elman import elman as elman
+from .jordan import jordan as jordan
 from .mlp import mlp as mlp
 from .residual_mlp import residual_mlp as residual_mlp
 from .resnet import resnet10 as resnet10
