@@ -25,7 +25,6 @@ from .data.split import validation_split
 from .data.transform import Transform
 from .registry import exported_classes, find
 from .tasks.build import construct
-from .tasks.metrics import class_log_probabilities
 from .tasks.optimiser import Optimiser
 from .tasks.progress import Reporter
 from .tasks.train import Diverged, Trainer, classifier
@@ -148,14 +147,14 @@ class PredictiveCodingClassifier(ClassifierMixin, BaseEstimator):
         return probabilities / probabilities.sum(axis=1, keepdims=True)
 
     def predict_log_proba(self, X: Any) -> Float[np.ndarray, "n classes"]:
-        r"""Return $\log p(c\,|\,x)$ for each sample of X [n, features], $p(c\,|\,x) \propto \exp(-E(e_c, \hat y))$.
+        r"""Return $\log p(c\,|\,x)$ for each sample of X [n, features], $p(c\,|\,x) \propto \exp(-E_c(x))$.
 
-        $E$ is the energy of the output with the one-hot label $e_c$: the softmax of the logits for a categorical
-        output, and that of the outputs for a Gaussian one.
+        $E_c$ is the algorithm's energy of class c. For most it is that of the output of a forward pass with the one-hot
+        label: the softmax of the logits for a categorical output, and that of the outputs for a Gaussian one.
         """
         check_is_fitted(self)
         X = validate_data(self, X, dtype=np.float32, reset=False)
-        return _log_probabilities(self.network_, X).astype(np.float64)
+        return _log_probabilities(self._algorithm()[0], self.network_, X).astype(np.float64)
 
     def _check_arguments(self) -> None:
         """Raise ValueError on an argument that what it is passed to would not explain."""
@@ -188,21 +187,19 @@ class PredictiveCodingClassifier(ClassifierMixin, BaseEstimator):
         widths = [operator.index(width) for width in self.hidden_layer_sizes]
         self._network_options = {"name": "mlp", "hidden": widths, "activation": self.activation, "output": self.output}
         network = self._network(jax.random.key(seed))
-        members = exported_classes(algorithms, AbstractAlgorithm)
         rule = Optimiser(rate=float(self.learning_rate), weight_decay=float(self.weight_decay), schedule="constant")
-        algorithm, options = construct(
-            {"name": self.algorithm} | dict(self.algorithm_options or {}),
-            members,
-            "algorithm",
-            optimiser=rule.build(updates=1),
-        )
+        algorithm, options = self._algorithm(optimiser=rule.build(updates=1))
         state = algorithm.init(network, key=jax.random.key(seed))
         size = min(int(self.batch_size), len(split))
         # The configuration of JAX is part of the key, for an array of another type needs another program.
-        described = (find(self.algorithm, members, "algorithm"), repr((options, rule, self._network_options)))
+        described = (find(self.algorithm, _members(), "algorithm"), repr((options, rule, self._network_options)))
         key = (*described, split.inputs.shape, len(self.classes_), size, str(jnp.result_type(float)))
         compiled = _STEPS.get(key)
         return classifier(algorithm, state, split, Transform(), len(self.classes_), size, seed, compiled=compiled), key
+
+    def _algorithm(self, **more: Any) -> tuple[AbstractAlgorithm, dict[str, Any]]:
+        """Return the algorithm that the arguments name, and its options; its weight rule is the default one."""
+        return construct({"name": self.algorithm} | dict(self.algorithm_options or {}), _members(), "algorithm", **more)
 
     def _network(self, key: Array) -> Network:
         """Return a network of the fitted shape with new weights."""
@@ -222,7 +219,7 @@ class PredictiveCodingClassifier(ClassifierMixin, BaseEstimator):
                 f"epoch {epoch + 1}/{self.max_epochs}  energy {means['energy']:.4g}  accuracy {means['accuracy']:.4f}"
             )
             if held_out is not None:
-                predicted = np.argmax(_log_probabilities(state.network, held_out.inputs), axis=1)
+                predicted = np.argmax(_log_probabilities(trainer.algorithm, state.network, held_out.inputs), axis=1)
                 scores.append(float(np.mean(predicted == held_out.labels)))
                 line += f"  held-out accuracy {scores[-1]:.4f}"
                 if np.argmax(scores) == epoch:
@@ -271,13 +268,21 @@ def _remember(key: Hashable, compiled: Any) -> None:
         del _STEPS[next(iter(_STEPS))]
 
 
+def _members() -> dict[str, type[AbstractAlgorithm]]:
+    return exported_classes(algorithms, AbstractAlgorithm)
+
+
 @eqx.filter_jit
-def _batch_log_probabilities(network: Network, inputs: Float[Array, "rows features"]) -> Float[Array, "rows classes"]:
-    return jax.vmap(lambda sample: class_log_probabilities(network, sample))(inputs)
+def _batch_log_probabilities(
+    algorithm: AbstractAlgorithm, network: Network, inputs: Float[Array, "rows features"]
+) -> Float[Array, "rows classes"]:
+    return jax.nn.log_softmax(-algorithm.class_energies(network, inputs))
 
 
-def _log_probabilities(network: Network, inputs: Float[np.ndarray, "n features"]) -> Float[np.ndarray, "n classes"]:
+def _log_probabilities(
+    algorithm: AbstractAlgorithm, network: Network, inputs: Float[np.ndarray, "n features"]
+) -> Float[np.ndarray, "n classes"]:
     """Return the log-probability of every class for every sample, `ROWS` samples at a time."""
     order: Int[np.ndarray, "batches rows"] = evaluation_order(len(inputs), ROWS)[0]
-    parts = [np.asarray(_batch_log_probabilities(network, inputs[indices])) for indices in order]
+    parts = [np.asarray(_batch_log_probabilities(algorithm, network, inputs[indices])) for indices in order]
     return np.concatenate(parts)[: len(inputs)]

@@ -4,9 +4,13 @@ from .bp import BP as BP
 from .bptt import BPTT as BPTT
 from .cn import CN as CN
 from .dfa import DFA as DFA
+from .dtp import DTP as DTP
+from .ep import EP as EP
 from .ep_nudging import EPNudging as EPNudging
 from .epc import EPC as EPC
 from .fa import FA as FA
+from .ff import FF as FF
+from .ff_unsupervised import UnsupervisedFF as UnsupervisedFF
 from .fixed_prediction import FixedPrediction as FixedPrediction
 from .gn import GN as GN
 from .ipc import IPC as IPC
@@ -17,4 +21,5 @@ from .pc_alm import PCALM as PCALM
 from .pn import PN as PN
 from .scheduled import ScheduledPC as ScheduledPC
 from .temporal_pc import TemporalPC as TemporalPC
+from .soft_hebb import SoftHebb as SoftHebb
 from .zil import ZIL as ZIL

@@ -10,7 +10,7 @@ from ..core import graph
 from ..core.clamp import Clamps
 from ..core.network import Network
 from ..learning.backprop import backprop, backprop_through_statistics
-from .contract import AbstractAlgorithm, Info, Signal, TrainState, learn_once
+from .contract import AbstractAlgorithm, Info, Needs, Signal, TrainState, learn_once
 
 
 class BP(AbstractAlgorithm):
@@ -37,6 +37,7 @@ class BP(AbstractAlgorithm):
     label: ClassVar[str] = "BP"
     reference: ClassVar[str] = "Rumelhart, Hinton & Williams, Nature 323 (1986)"
     cost: ClassVar[str] = "one forward and one backward pass"
+    needs: ClassVar[Needs] = Needs(weight_transport=True, backward_pass=True, phases=2)
 
     def check(self, network: Network) -> None:
         _, cyclic = graph.forward_order(network.terms, [network.input] if network.input else [])

@@ -13,7 +13,7 @@ from ..core.network import Network
 from ..inference.gradient import Gradient
 from ..inference.solver import AbstractSolver
 from ..learning.contrast import centred
-from .contract import AbstractAlgorithm, Info, Signal, TrainState, learn_once, require_output
+from .contract import AbstractAlgorithm, Info, Needs, Signal, TrainState, learn_once, require_output
 from .nudging import Nudge, nudged_signal
 
 
@@ -48,6 +48,7 @@ class CN(AbstractAlgorithm):
     label: ClassVar[str] = "CN"
     reference: ClassVar[str] = "Pinchetti et al., ICLR (2025); Scellier et al., NeurIPS (2023)"
     cost: ClassVar[str] = "T + 1 energy gradients, twice that when paired"
+    needs: ClassVar[Needs] = Needs(symmetric_weights=True, phases=3)
 
     def __check_init__(self) -> None:
         at_least("steps", self.steps, 0)

@@ -1,16 +1,20 @@
 """The contract of an algorithm: `init`, `step`, `predict`; and the one way in which a gradient becomes an update."""
 
 import abc
+import dataclasses
 from typing import Any, ClassVar
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
+from ..core import graph
 from ..core.clamp import Clamps
 from ..core.network import Network
 from ..core.parameters import split
+from ..core.term import Prediction
 from ..inference.relax import Relaxation
 
 
@@ -47,6 +51,7 @@ class Signal(eqx.Module):
         relaxation: how inference went; None where the algorithm has no relaxation.
         network: the network whose energy was relaxed, where it is not the one given (precisions measured on a batch).
         states: the states that the weights learned from, where they do not stand in the relaxation; or None.
+        outputs: what the network predicted for its output node, where the algorithm knows it already; or None.
     """
 
     gradient: PyTree
@@ -54,10 +59,39 @@ class Signal(eqx.Module):
     relaxation: Relaxation | None
     states: dict[str, Array] | None = None
     network: Network | None = None
+    outputs: Float[Array, "batch *output"] | None = None
 
     def settled(self) -> dict[str, Array] | None:
         """Return the states that the weights learned from; None where the algorithm has no inference."""
         return self.states if self.relaxation is None else self.relaxation.states
+
+
+@dataclasses.dataclass(frozen=True)
+class Needs:
+    """What an algorithm needs beyond the states at both ends of a connection.
+
+    Attributes:
+        weight_transport: errors go down through copies of the forward weights, transposed.
+        symmetric_weights: one weight acts in both directions of its connection at once.
+        backward_pass: errors go through the layers one after the other in a pass of its own, while activities are held.
+        phases: how many kinds of time a global signal must tell all layers apart (relaxing and learning are two).
+    """
+
+    weight_transport: bool = False
+    symmetric_weights: bool = False
+    backward_pass: bool = False
+    phases: int = 1
+
+    def words(self) -> list[str]:
+        """Return what is needed, in words."""
+        said = {
+            "weight transport": self.weight_transport,
+            "symmetric weights": self.symmetric_weights,
+            "backward pass": self.backward_pass,
+        }
+        return [word for word, needed in said.items() if needed] + (
+            [f"{self.phases} phases"] if self.phases > 1 else []
+        )
 
 
 class AbstractAlgorithm(eqx.Module):
@@ -65,12 +99,14 @@ class AbstractAlgorithm(eqx.Module):
 
     The fields are the algorithm's own settings; the rule that turns gradients into weight changes is `optimiser`.
 
-    Facts: `label`, what tables call it; `reference`, its source; `cost`, in words, per batch.
+    Facts: `label`, what tables call it; `reference`, its source; `cost`, in words, per batch; `needs`, what it needs
+    that is not local.
     """
 
     label: ClassVar[str]
     reference: ClassVar[str]
     cost: ClassVar[str]
+    needs: ClassVar[Needs]
     optimiser: eqx.AbstractVar[optax.GradientTransformation]
 
     def init(self, network: Network, *, key: PRNGKeyArray) -> TrainState:
@@ -137,8 +173,20 @@ class AbstractAlgorithm(eqx.Module):
         """Learn from one batch."""
 
     def predict(self, network: Network, batch: Clamps) -> Float[Array, "batch *output"]:
-        """Return the prediction of the output node by a forward pass (probabilities where it is categorical)."""
+        """Return the prediction of the output node; a clamp on it is ignored.
+
+        Default: a forward pass (probabilities where the output is categorical).
+        """
         return forward_outputs(network, batch)
+
+    def class_energies(self, network: Network, inputs: Float[Array, "batch *input"]) -> Float[Array, "batch classes"]:
+        r"""Return the energy of every class as the label of every sample in nats: $p(c\,|\,x) \propto \exp(-E_c(x))$.
+
+        Tasks take accuracy and probabilities from it. Default: the energy of the output term with the one-hot target
+        $e_c$ at the states of a forward pass. An algorithm that finds its answer by other means (trying every label,
+        relaxing with a free output) has its own.
+        """
+        return jax.vmap(lambda sample: forward_class_energies(network, sample))(inputs)
 
 
 def apply_gradient(state: TrainState, optimiser: optax.GradientTransformation, gradient: PyTree) -> TrainState:
@@ -158,6 +206,38 @@ def forward_outputs(network: Network, batch: Clamps) -> Float[Array, "batch *out
     output = require_output(network)
     given = {name: clamp for name, clamp in batch.items() if name != output}
     return eqx.filter_vmap(lambda sample: network.forward(sample)[output])(given)
+
+
+def forward_class_energies(network: Network, sample: Float[Array, "*input"]) -> Float[Array, "classes"]:
+    r"""Return $E(e_c, \hat y)$ for every class c: the energy of the output term at the forward states of one sample.
+
+    For a categorical output it is $-\log p(c\,|\,x)$ itself; for a Gaussian one with precision 1 its softmax is that of
+    the outputs, for targets are all of one length.
+
+    Raises:
+        ValueError: if the network has no input, no output, or nothing predicts the output.
+    """
+    term = output_term(network)
+    return energies_of_classes(term, term.predict(network.forward({network.input: sample})))  # type: ignore[dict-item]
+
+
+def energies_of_classes(term: Prediction, prediction: Float[Array, "classes"]) -> Float[Array, "classes"]:
+    """Return the energy of a term in nats with each one-hot target, for what it predicts (logits where categorical)."""
+    return jax.vmap(lambda target: term.density.energy(target, prediction))(jnp.eye(prediction.size))
+
+
+def output_term(network: Network) -> Prediction:
+    """Return the first term that predicts the output node.
+
+    Raises:
+        ValueError: if the network has no input, no output, or nothing predicts the output.
+    """
+    if network.input is None:
+        raise ValueError("classification needs a network that names its input node.")
+    for term in graph.predictions(network.terms).values():
+        if term.target == network.output:
+            return term
+    raise ValueError("classification needs a network whose output node is predicted by a term.")
 
 
 def steps_on(network: Network, steps: int | None) -> int:
@@ -184,6 +264,8 @@ def learn_once(
 ) -> tuple[TrainState, Info]:
     """Take the algorithm's signal and update the weights once: the step of all algorithms that relax, then learn."""
     signal = algorithm.remembered_signal(state.memory, state.network, batch, epoch=state.epoch, key=key)
-    outputs = None if state.network.output is None else forward_outputs(state.network, batch)
+    outputs = signal.outputs
+    if outputs is None and state.network.output is not None:
+        outputs = algorithm.predict(state.network, batch)
     info = Info(signal.energies, outputs, diverged_fraction(signal.relaxation))
     return apply_gradient(state, algorithm.optimiser, signal.gradient), info

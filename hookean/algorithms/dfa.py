@@ -6,6 +6,7 @@ import optax
 
 from ..core.network import Network
 from ..learning.feedback import dense_chain
+from .contract import Needs
 from .feedback import AbstractFeedbackAlignment
 
 
@@ -33,6 +34,7 @@ class DFA(AbstractFeedbackAlignment):
     label: ClassVar[str] = "DFA"
     reference: ClassVar[str] = "Noekland, NeurIPS (2016)"
     cost: ClassVar[str] = "one forward pass and one product per layer"
+    needs: ClassVar[Needs] = Needs(phases=2)
     direct: ClassVar[bool] = True
 
     def shapes(self, network: Network) -> dict[str, tuple[int, int]]:

@@ -14,7 +14,7 @@ from ..core.clamp import Clamps, value
 from ..core.network import Network
 from ..learning.batch import mean_gradient
 from ..learning.contrast import centred
-from .contract import AbstractAlgorithm, Info, Signal, TrainState, learn_once, require_output
+from .contract import AbstractAlgorithm, Info, Needs, Signal, TrainState, learn_once, require_output
 
 
 class EPNudging(AbstractAlgorithm):
@@ -47,6 +47,7 @@ class EPNudging(AbstractAlgorithm):
     label: ClassVar[str] = "PC-EP"
     reference: ClassVar[str] = "Kerjan, Hoier & Scellier, arXiv 2606.03584 (2026)"
     cost: ClassVar[str] = "K energy gradients a phase, two phases when centred"
+    needs: ClassVar[Needs] = Needs(symmetric_weights=True, phases=3)
 
     def __check_init__(self) -> None:
         positive("beta", self.beta)

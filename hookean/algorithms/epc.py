@@ -16,7 +16,7 @@ from ..inference.curvature import largest_curvature
 from ..inference.gradient import Gradient
 from ..inference.relax import relax
 from ..learning.energy_gradient import settled_gradient
-from .contract import AbstractAlgorithm, Info, Signal, TrainState, apply_gradient, diverged_fraction, forward_outputs
+from .contract import AbstractAlgorithm, Info, Needs, Signal, TrainState, apply_gradient, diverged_fraction
 
 
 class EPC(AbstractAlgorithm):
@@ -49,6 +49,7 @@ class EPC(AbstractAlgorithm):
     label: ClassVar[str] = "ePC"
     reference: ClassVar[str] = "Goemaere et al., arXiv 2505.20137 (2025)"
     cost: ClassVar[str] = "T gradients through the network and one energy gradient"
+    needs: ClassVar[Needs] = Needs(weight_transport=True, backward_pass=True, phases=2)
 
     def __check_init__(self) -> None:
         positive("rate", self.rate)
@@ -95,7 +96,7 @@ class EPC(AbstractAlgorithm):
                 lambda: state.memory,
             )
         signal = self._signal(state.network, batch, rate, False, key)
-        outputs = None if state.network.output is None else forward_outputs(state.network, batch)
+        outputs = None if state.network.output is None else self.predict(state.network, batch)
         info = Info(signal.energies, outputs, diverged_fraction(signal.relaxation))
         state = apply_gradient(state, self.optimiser, signal.gradient)
         return eqx.tree_at(lambda s: s.memory, state, rate), info

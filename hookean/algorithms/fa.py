@@ -6,6 +6,7 @@ import optax
 
 from ..core.network import Network
 from ..learning.feedback import dense_chain
+from .contract import Needs
 from .feedback import AbstractFeedbackAlignment
 
 
@@ -34,6 +35,7 @@ class FA(AbstractFeedbackAlignment):
     label: ClassVar[str] = "FA"
     reference: ClassVar[str] = "Lillicrap, Cownden, Tweed & Akerman, Nature Communications 7 (2016)"
     cost: ClassVar[str] = "one forward and one backward pass"
+    needs: ClassVar[Needs] = Needs(backward_pass=True, phases=2)
     direct: ClassVar[bool] = False
 
     def shapes(self, network: Network) -> dict[str, tuple[int, int]]:

@@ -13,7 +13,7 @@ from ..core.checks import at_least
 from ..core.clamp import Clamps, value
 from ..core.network import Network
 from ..learning.batch import mean_gradient
-from .contract import AbstractAlgorithm, Info, Signal, TrainState, learn_once, require_output
+from .contract import AbstractAlgorithm, Info, Needs, Signal, TrainState, learn_once, require_output
 
 
 class FixedPrediction(AbstractAlgorithm):
@@ -40,6 +40,7 @@ class FixedPrediction(AbstractAlgorithm):
     label: ClassVar[str] = "PC-fixed"
     reference: ClassVar[str] = "Millidge, Tschantz & Buckley, Neural Computation 34 (2022); Ha et al., ICLR (2026)"
     cost: ClassVar[str] = "one forward pass, T backward, one gradient in the weights"
+    needs: ClassVar[Needs] = Needs(symmetric_weights=True, phases=2)
 
     def __check_init__(self) -> None:
         if not 0 < self.rate <= 1:

@@ -20,7 +20,7 @@ from ..inference.gauss_newton import GaussNewton
 from ..inference.relax import relax
 from ..learning.batch import mean_gradient
 from ..learning.energy_gradient import settled_gradient
-from .contract import AbstractAlgorithm, Info, Signal, TrainState, learn_once
+from .contract import AbstractAlgorithm, Info, Needs, Signal, TrainState, learn_once
 
 
 class GN(AbstractAlgorithm):
@@ -53,6 +53,7 @@ class GN(AbstractAlgorithm):
     label: ClassVar[str] = "PC-GN"
     reference: ClassVar[str] = "Whittington & Bogacz, Neural Computation 29 (2017) for the equilibrium"
     cost: ClassVar[str] = "2 (k + 1) passes a step with k iterations, and one energy gradient"
+    needs: ClassVar[Needs] = Needs(weight_transport=True, backward_pass=True, phases=2)
 
     def __check_init__(self) -> None:
         at_least("steps", self.steps, 1)

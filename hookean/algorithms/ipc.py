@@ -16,7 +16,7 @@ from ..inference.relax import relax
 from ..inference.solver import AbstractSolver
 from ..inference.stepwise import Stepwise
 from ..learning.energy_gradient import energy_gradient, settled_gradient
-from .contract import AbstractAlgorithm, Info, Signal, TrainState, apply_gradient, forward_outputs
+from .contract import AbstractAlgorithm, Info, Needs, Signal, TrainState, apply_gradient
 
 
 class IPC(AbstractAlgorithm):
@@ -48,6 +48,7 @@ class IPC(AbstractAlgorithm):
     label: ClassVar[str] = "iPC"
     reference: ClassVar[str] = "Salvatori et al., ICLR (2024); Pinchetti et al., ICLR (2025)"
     cost: ClassVar[str] = "T energy gradients in states and weights"
+    needs: ClassVar[Needs] = Needs(symmetric_weights=True)
 
     def __check_init__(self) -> None:
         at_least("steps", self.steps, 1)
@@ -78,7 +79,7 @@ class IPC(AbstractAlgorithm):
         return Signal(gradient, energies, relaxation)
 
     def step(self, state: TrainState, batch: Clamps, *, key: PRNGKeyArray) -> tuple[TrainState, Info]:
-        outputs = None if state.network.output is None else forward_outputs(state.network, batch)
+        outputs = None if state.network.output is None else self.predict(state.network, batch)
         stepwise = Stepwise(self.solver, self.initial)
         states, memory = stepwise.init(state.network, batch, key=key)
         energies: dict[str, Array] = {}

@@ -14,7 +14,7 @@ from ..inference.gradient import Gradient
 from ..inference.relax import relax
 from ..inference.solver import AbstractSolver
 from ..learning.energy_gradient import settled_gradient
-from .contract import AbstractAlgorithm, Info, Signal, TrainState, learn_once, steps_on
+from .contract import AbstractAlgorithm, Info, Needs, Signal, TrainState, learn_once, steps_on
 
 
 class PC(AbstractAlgorithm):
@@ -47,6 +47,7 @@ class PC(AbstractAlgorithm):
     label: ClassVar[str] = "PC"
     reference: ClassVar[str] = "Whittington & Bogacz, Neural Computation 29 (2017); Pinchetti et al., ICLR (2025)"
     cost: ClassVar[str] = "T + 1 energy gradients"
+    needs: ClassVar[Needs] = Needs(symmetric_weights=True, phases=2)
 
     def __check_init__(self) -> None:
         if self.steps is not None:

@@ -13,7 +13,7 @@ from ..core.checks import at_least, positive
 from ..core.clamp import Clamps
 from ..core.network import Network
 from ..learning.batch import mean_gradient
-from .contract import AbstractAlgorithm, Info, Signal, TrainState, learn_once, require_output
+from .contract import AbstractAlgorithm, Info, Needs, Signal, TrainState, learn_once, require_output
 
 
 class PCALM(AbstractAlgorithm):
@@ -46,6 +46,7 @@ class PCALM(AbstractAlgorithm):
     label: ClassVar[str] = "PC-ALM"
     reference: ClassVar[str] = "Seely & Gould, arXiv 2605.31022 (2026)"
     cost: ClassVar[str] = "T + 1 energy gradients"
+    needs: ClassVar[Needs] = Needs(symmetric_weights=True, phases=2)
 
     def __check_init__(self) -> None:
         positive("rate", self.rate)

@@ -10,7 +10,7 @@ from ..core.clamp import Clamps
 from ..core.network import Network
 from ..inference.gradient import Gradient
 from ..inference.solver import AbstractSolver
-from .contract import AbstractAlgorithm, Info, Signal, TrainState, learn_once, require_output
+from .contract import AbstractAlgorithm, Info, Needs, Signal, TrainState, learn_once, require_output
 from .nudging import Nudge, nudged_signal
 
 
@@ -40,6 +40,7 @@ class PN(AbstractAlgorithm):
     label: ClassVar[str] = "PN"
     reference: ClassVar[str] = "Pinchetti et al., ICLR (2025); Scellier et al., NeurIPS (2023)"
     cost: ClassVar[str] = "T + 1 energy gradients"
+    needs: ClassVar[Needs] = Needs(symmetric_weights=True, phases=2)
 
     def __check_init__(self) -> None:
         at_least("steps", self.steps, 0)

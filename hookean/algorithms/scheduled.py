@@ -15,7 +15,7 @@ from ..inference.schedule import AbstractSchedule, Decaying, Spiking
 from ..inference.solver import AbstractSolver
 from ..learning.energy_gradient import settled_gradient
 from ..learning.forward_update import forward_gradient
-from .contract import AbstractAlgorithm, Info, Signal, TrainState, learn_once, steps_on
+from .contract import AbstractAlgorithm, Info, Needs, Signal, TrainState, learn_once, steps_on
 
 
 class ScheduledPC(AbstractAlgorithm):
@@ -51,6 +51,7 @@ class ScheduledPC(AbstractAlgorithm):
     label: ClassVar[str] = "PC-schedule"
     reference: ClassVar[str] = "Qi, Forasassi, Lukasiewicz & Salvatori (2025)"
     cost: ClassVar[str] = "T + 1 energy gradients"
+    needs: ClassVar[Needs] = Needs(symmetric_weights=True, phases=2)
 
     def __check_init__(self) -> None:
         if self.steps is not None:

@@ -14,7 +14,7 @@ from ..core.clamp import Clamps
 from ..core.density import Gaussian
 from ..core.network import Network
 from ..learning.energy_gradient import energy_gradient
-from .contract import AbstractAlgorithm, Info, Signal, TrainState, learn_once, require_output
+from .contract import AbstractAlgorithm, Info, Needs, Signal, TrainState, learn_once, require_output
 
 
 class ZIL(AbstractAlgorithm):
@@ -36,6 +36,7 @@ class ZIL(AbstractAlgorithm):
     label: ClassVar[str] = "ZIL"
     reference: ClassVar[str] = "Song et al., NeurIPS (2020); Salvatori et al., AAAI (2022)"
     cost: ClassVar[str] = "one energy gradient per layer"
+    needs: ClassVar[Needs] = Needs(symmetric_weights=True, phases=2)
 
     def check(self, network: Network) -> None:
         if graph.levels(network.terms, require_output(network)) is None:

@@ -1,5 +1,6 @@
 """What happens to a sample between memory and network: crop, flip, normalise; in `jit`, on the device."""
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -55,6 +56,10 @@ class Transform:
             )
         if not self.mean and (self.flip or self.crop is not None):
             raise ValueError("`flip` and `crop` are for images; give `mean` and `std` per channel as well.")
+
+    def unit(self) -> "Transform":
+        """Return the transform that leaves pixels between 0 and 1; for features it is the same one."""
+        return dataclasses.replace(self, mean=(0.0,) * len(self.mean), std=(1.0,) * len(self.std))
 
     @property
     def augments(self) -> bool:

@@ -6,3 +6,4 @@ from .gradient import Gradient as Gradient
 from .gradient import Optax as Optax
 from .langevin import Langevin as Langevin
 from .newton import Newton as Newton
+from .projected import Projected as Projected

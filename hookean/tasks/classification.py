@@ -51,6 +51,8 @@ class Classification(AbstractTask, frozen=True):
         subset: train on so many samples only (chosen with equal shares of the classes); None takes all.
         label_noise: share of the training labels that are replaced by another class, drawn with the run's seed; the
             held-out and the test labels stay true (default 0).
+        pixels: "normalised" as the data set says, or "unit" as they lie, from 0 to 1 (for networks whose states are
+            firing rates); features are left alone.
         selection: test the network of the epoch with the best held-out accuracy, or the last one.
         patience: stop after so many epochs without a better held-out accuracy; None never stops early.
         evidence: measure residual and gradient angle every so many epochs (and at the end); 0 never.
@@ -71,6 +73,7 @@ class Classification(AbstractTask, frozen=True):
     validation: int | float = pydantic.Field(default=0.1, gt=0)
     subset: int | None = pydantic.Field(default=None, ge=1)
     label_noise: float = pydantic.Field(default=0.0, ge=0, le=1)
+    pixels: Literal["normalised", "unit"] = "normalised"
     selection: Literal["best", "last"] = "best"
     patience: int | None = pydantic.Field(default=None, ge=1)
     evidence: int = pydantic.Field(default=1, ge=0)
@@ -131,6 +134,8 @@ def build(config: Classification) -> Parts:
     resolved = resolve_config(config)  # whatever is wrong is said before the data are loaded
     dataset = find(config.dataset, exported_classes(data, AbstractDataset), "data set")()
     loaded = dataset.load(download=config.download)
+    if config.pixels == "unit":
+        loaded = dataclasses.replace(loaded, transform=loaded.transform.unit())
     train, valid = _parts_of(loaded.train, config)
     if len(train.labels) < config.batch_size:
         raise ConfigError(
@@ -246,6 +251,7 @@ class _Run:
         size = min(500, max(config.batch_size, 64))
         shape = state.network.shapes[state.network.input or ""]
         self.evaluate = metrics.evaluator(
+            parts.algorithm.class_energies,
             lambda raw: parts.data.transform.evaluate(raw).reshape(raw.shape[0], *shape),
             network_static,
             size,
@@ -365,11 +371,11 @@ class _Run:
         network = averaged(self._network(dynamic))
         shape = network.shapes[network.input or ""]
         fed = self.parts.data.transform.evaluate(inputs).reshape(len(labels), *shape)
-        logp = jax.vmap(lambda sample: metrics.class_log_probabilities(network, sample))(fed)
+        energies = self.parts.algorithm.class_energies(network, fed)
         arrays = {
             "sample_images": np.asarray(inputs),
             "sample_labels": np.asarray(labels),
-            "sample_predictions": np.asarray(jnp.argmax(logp, axis=-1)),
+            "sample_predictions": np.asarray(jnp.argmin(energies, axis=-1)),
         }
         found = self.measure(dynamic, memory, *self._evidence_sample(), jnp.asarray(self.record.selected_epoch))
         errors = found.get("errors", {})

@@ -32,7 +32,7 @@ def measure(
             by its norm at the forward states; the same measure for every algorithm with inference (absent where the
             graph has a cycle).
         cosine, norm_ratio: by term, of the weight gradient with backpropagation's on the same batch (absent where the
-            graph has a cycle).
+            graph has a cycle or nothing predicts the output).
         energies: batch mean by term in nats where the weights learn.
         trace: energies by term and relative gradient norm at every relaxation step, batch means.
         errors: prediction errors by term for every sample (absent without inference).
@@ -40,7 +40,9 @@ def measure(
     signal = algorithm.remembered_signal(memory, network, batch, epoch=epoch, key=key, record=True)
     found: dict[str, Any] = {"energies": signal.energies}
     _, cyclic = graph.forward_order(network.terms, batch)
-    if not cyclic:
+    # Backpropagation's gradient is that of the outputs of a forward pass: without either there is none to compare with.
+    forward = not cyclic and any(t.target == network.output for t in graph.predictions(network.terms).values())
+    if forward:
         reference, _ = backprop(network, batch)
         pairs = dict(
             zip(network.term_names, zip(signal.gradient.term_list, reference.term_list, strict=True), strict=True)
@@ -48,7 +50,7 @@ def measure(
         found["cosine"] = {name: _cosine(*pair) for name, pair in pairs.items() if jax.tree.leaves(pair[1])}
         found["norm_ratio"] = {name: _ratio(*pair) for name, pair in pairs.items() if jax.tree.leaves(pair[1])}
     settled = signal.settled()
-    if settled is not None and not cyclic:
+    if settled is not None and forward:
         found["state_residual"] = jnp.median(state_residual(signal.network or network, batch, settled))
     if signal.relaxation is not None:
         found["residual"] = jnp.median(signal.relaxation.residual)

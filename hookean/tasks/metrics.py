@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from ..core import graph
 from ..core.network import Network
 from ..data.batches import evaluation_order
 from ..data.dataset import Split
@@ -32,48 +31,16 @@ class Counts(eqx.Module):
     count: Float[Array, "bins"]
 
 
-def class_log_probabilities(network: Network, sample: Float[Array, "*input"]) -> Float[Array, "classes"]:
-    r"""Return $\log p(c\,|\,x)$ of one sample by a forward pass, with $p(c\,|\,x) \propto \exp(-E(e_c, \hat y))$.
-
-    $E$ is the energy of the output term with the one-hot target $e_c$. For a categorical output this is the softmax of
-    the logits; for a Gaussian one with precision 1 it is the softmax of the outputs, for targets are all of one length.
-    """
-    term = output_term(network)
-    states = network.forward({network.input: sample})  # type: ignore[dict-item]
-    prediction = term.predict(states)
-    targets = jnp.eye(prediction.size)
-    return jax.nn.log_softmax(-jax.vmap(lambda target: term.density.energy(target, prediction))(targets))
-
-
-def output_term(network: Network) -> Any:
-    """Return the first term that predicts the output node.
-
-    Raises:
-        ValueError: if the network has no input, no output, or nothing predicts the output.
-    """
-    if network.input is None:
-        raise ValueError("classification needs a network that names its input node.")
-    for term in graph.predictions(network.terms).values():
-        if term.target == network.output:
-            return term
-    raise ValueError("classification needs a network whose output node is predicted by a term.")
+#: (network, samples) -> energy of every class in nats, as `AbstractAlgorithm.class_energies` gives it.
+ClassEnergies = Callable[[Network, Array], Array]
 
 
 def count(
-    network: Network, inputs: Float[Array, "batch *input"], labels: Int[Array, "batch"], weights: Float[Array, "batch"]
+    energies: Float[Array, "batch classes"], labels: Int[Array, "batch"], weights: Float[Array, "batch"]
 ) -> Counts:
-    """Return the sums over one batch; a sample of weight 0 does not count."""
-    logp = jax.vmap(lambda sample: class_log_probabilities(network, sample))(inputs)
+    """Return the sums over one batch from the energy of each class in nats; a sample of weight 0 does not count."""
+    logp = jax.nn.log_softmax(-energies)
     classes = logp.shape[-1]
-    targets = jax.nn.one_hot(labels, classes)
-    density, term = output_term(network).density, output_term(network)
-    del density
-    batch = {network.input: inputs, network.output: targets}
-
-    def energy(sample: dict[str, Array]) -> Array:
-        return term(network.forward(sample))
-
-    energies = eqx.filter_vmap(energy)(batch)
     best = jnp.argmax(logp, axis=-1)
     right = (best == labels).astype(weights.dtype)
     # The rank of the label: how many classes are more probable.
@@ -90,7 +57,7 @@ def count(
         top1=jnp.sum(weights * right),
         top5=jnp.sum(weights * (rank < 5)),
         cross_entropy=-jnp.sum(weights * own[:, 0]),
-        energy=jnp.sum(weights * energies),
+        energy=jnp.sum(weights * jnp.take_along_axis(energies, labels[:, None], axis=1)[:, 0]),
         confusion=jnp.zeros((classes, classes)).at[labels, best].add(weights),
         confidence=binned(weights * confidence),
         correct=binned(weights * right),
@@ -113,13 +80,17 @@ def summarise(counts: Counts) -> dict[str, float]:
 
 
 def evaluator(
-    transform: Callable[[Array], Array], static: Any, batch_size: int, combine: Callable[[Any, Any], Network]
+    class_energies: ClassEnergies,
+    transform: Callable[[Array], Array],
+    static: Any,
+    batch_size: int,
+    combine: Callable[[Any, Any], Network],
 ) -> Callable[[Any, Split], Counts]:
     """Return a function (trained arrays of a network, split) -> `Counts`, compiled once for all splits."""
 
     @jax.jit
     def run(dynamic: Any, inputs: Array, labels: Array, weights: Array) -> Counts:
-        return count(combine(dynamic, static), transform(inputs), labels, weights)
+        return count(class_energies(combine(dynamic, static), transform(inputs)), labels, weights)
 
     def evaluate(dynamic: Any, split: Split) -> Counts:
         total = None
