@@ -20,6 +20,6 @@ from .pc import PC as PC
 from .pc_alm import PCALM as PCALM
 from .pn import PN as PN
 from .scheduled import ScheduledPC as ScheduledPC
-from .temporal_pc import TemporalPC as TemporalPC
 from .soft_hebb import SoftHebb as SoftHebb
+from .temporal_pc import TemporalPC as TemporalPC
 from .zil import ZIL as ZIL

@@ -24,7 +24,10 @@ from ..registry import exported_classes, find, nearest
 #: Type of an option -> (what it is called, name -> member). An option of another type is a plain value.
 CHOICES: dict[Any, tuple[str, Mapping[str, Any]]] = {
     AbstractDensity: ("density", DENSITIES),
-    AbstractSolver: ("solver", {n: getattr(inference, n) for n in ("Gradient", "Flow", "Newton", "Langevin", "Projected")}),
+    AbstractSolver: (
+        "solver",
+        {n: getattr(inference, n) for n in ("Gradient", "Flow", "Newton", "Langevin", "Projected")},
+    ),
     inference.Langevin: ("chain", {"Langevin": inference.Langevin}),
     inference.GaussNewton: ("solver", {"GaussNewton": inference.GaussNewton}),
     initialise.AbstractInitialiser: (

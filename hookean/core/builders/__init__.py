@@ -5,8 +5,8 @@ from .deep_vgg import vgg9 as vgg9
 from .deep_vgg import vgg13 as vgg13
 from .deep_vgg import vgg19 as vgg19
 from .elman import elman as elman
-from .jordan import jordan as jordan
 from .hopfield_mlp import hopfield_mlp as hopfield_mlp
+from .jordan import jordan as jordan
 from .mlp import mlp as mlp
 from .residual_mlp import residual_mlp as residual_mlp
 from .resnet import resnet10 as resnet10
