@@ -157,6 +157,7 @@ class Changing(AbstractExperiment, frozen=True):
         state = jax.tree.map(lambda leaf: jnp.array(leaf) if eqx.is_array(leaf) else leaf, parts.state)
         shape = state.network.shapes[state.network.input or ""]
         evaluate = metrics.evaluator(
+            parts.algorithm.class_energies,
             lambda raw: parts.data.transform.evaluate(raw).reshape(raw.shape[0], *shape),
             eqx.partition(state.network, eqx.is_array)[1],
             500,

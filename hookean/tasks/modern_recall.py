@@ -36,8 +36,8 @@ class ModernRecall(AbstractExperiment, frozen=True):
         images: how many are stored and recalled; as many others choose the inverse temperature.
         similarity: `dot`: the dot product of raw pixels, unknown ones at 0. `centred`: images less their mean image,
             each scaled to norm 1; the unknown half of the cue is 0, the mean. `cosine`: the same over the known half
-            alone. `distance`: $-\frac12$ squared distance over the known half, whose update is the conditional mean of a
-            mixture of Gaussians.
+            alone. `distance`: $-\frac12$ squared distance over the known half, whose update is the conditional mean
+            of a mixture of Gaussians.
         betas: inverse temperatures to choose from.
         correct: an image counts as recalled if its unknown half has a mean squared error below this, pixels in [0, 1].
         sizes: numbers of stored images at which recall is measured too, with the same inverse temperature.

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from ..algorithms.contract import output_term
 from ..core.network import Network
 from ..inference.relax import relax
 from ..inference.solver import AbstractSolver
-from . import metrics
 
 #: Temperature of ODIN's softmax, as published.
 ODIN_TEMPERATURE = 1000.0
@@ -19,7 +19,7 @@ ODIN_TEMPERATURE = 1000.0
 
 def logits(network: Network, sample: Float[Array, "*input"]) -> Float[Array, "classes"]:
     """Return what a forward pass predicts for the output: logits, or the outputs of a Gaussian one."""
-    return metrics.output_term(network).predict(network.forward({network.input: sample}))  # type: ignore[dict-item]
+    return output_term(network).predict(network.forward({network.input: sample}))  # type: ignore[dict-item]
 
 
 def of_outputs(network: Network, sample: Float[Array, "*input"]) -> dict[str, Float[Array, ""]]:
@@ -126,4 +126,4 @@ class Mahalanobis:
 def features(network: Network, sample: Float[Array, "*input"]) -> Float[Array, "f"]:
     """Return the states that predict the output, after a forward pass: the last hidden node of a chain."""
     states = network.forward({network.input: sample})  # type: ignore[dict-item]
-    return jnp.concatenate([states[name].reshape(-1) for name in metrics.output_term(network).sources])
+    return jnp.concatenate([states[name].reshape(-1) for name in output_term(network).sources])

@@ -621,6 +621,7 @@ MUTANTS = [
         "terms = {name: value[0, jnp.arange(samples)] for name, value in by_class.items()}",
         "the energy is that of class 0, not of the network's own label",
         SCORES,
+    ),
     # over time
     Mutant(
         "context-of-now",
