@@ -24,10 +24,10 @@ class ContrastiveState(eqx.Module):
 class ContrastiveDivergence(eqx.Module):
     r"""CD-k and persistent CD: $\partial\langle F\rangle_{\text{data}} - \partial\langle F\rangle_{\text{model}}$.
 
-    F is the free energy. For each weight this is $-\langle v_i\,\sigma(c + W^\top v)_j\rangle_{\text{data}}$ and the same
-    with the other sign for the model: probabilities stand for hidden units in the statistics, and only the chains draw
-    them. CD starts k sweeps at the data and its gradient is biased; PCD goes on with the chains of the update before, and
-    its bias falls with the rate.
+    F is the free energy. For each weight this is $-\langle v_i\,\sigma(c + W^\top v)_j\rangle_{\text{data}}$ and the
+    same with the other sign for the model: probabilities stand for hidden units in the statistics, and only the chains
+    draw them. CD starts k sweeps at the data and its gradient is biased; PCD goes on with the chains of the update
+    before, and its bias falls with the rate.
 
     Arguments:
         sweeps: k, sweeps of every chain an update (default 1).

@@ -16,10 +16,11 @@ class ModernHopfield(AbstractTerm):
     r"""$E(\xi) = -\beta^{-1}\ln\sum_\mu \exp\beta(x_\mu\cdot\xi + c_\mu) + \frac12\xi^\top\xi + \text{const}$.
 
     The constant is $\beta^{-1}\ln N + \frac12 M^2$, M the largest norm of a stored pattern. The update
-    $\xi \leftarrow \sum_\mu p_\mu x_\mu$ with $p = \mathrm{softmax}\,\beta(X\xi + c)$ is $\xi - \partial E/\partial\xi$, a
-    gradient step of rate 1, and never raises the energy. With c = 0 it is attention with the patterns as keys and values.
-    With $c_\mu = -\frac12\lVert x_\mu\rVert^2$ the similarity is $-\frac12\lVert x_\mu - \xi\rVert^2$ up to a part that all
-    patterns share, and E the negative log density of a mixture of Gaussians of variance $1/\beta$ around the patterns.
+    $\xi \leftarrow \sum_\mu p_\mu x_\mu$ with $p = \mathrm{softmax}\,\beta(X\xi + c)$ is
+    $\xi - \partial E/\partial\xi$, a gradient step of rate 1, and never raises the energy. With c = 0 it is attention
+    with the patterns as keys and values. With $c_\mu = -\frac12\lVert x_\mu\rVert^2$ the similarity is
+    $-\frac12\lVert x_\mu - \xi\rVert^2$ up to a part that all patterns share, and E the negative log density of a
+    mixture of Gaussians of variance $1/\beta$ around the patterns.
 
     Arguments:
         patterns: stored patterns x, one a row.

@@ -13,7 +13,7 @@ from ..core.term import AbstractTerm
 class Symmetric(AbstractTerm):
     r"""A symmetric coupling of the units of one node: $E = -\frac12 s^\top W s - b^\top s$.
 
-    The weights are used as $\frac12(W + W^\top)$ with a zero diagonal, so that they stay symmetric when they are trained.
+    The weights are used as $\frac12(W + W^\top)$ with a zero diagonal, so that training keeps them symmetric.
 
     Arguments:
         weight: W [n, n], symmetric with a zero diagonal.

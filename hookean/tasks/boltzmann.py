@@ -220,7 +220,7 @@ class Boltzmann(AbstractExperiment, frozen=True):
                 "epochs",
                 "nats",
                 {"": {"x": epochs, "y": gaps}},
-                reading="It needs no partition function. A growing gap means that the machine learns the samples by heart.",
+                reading="It needs no partition function. A growing gap says that samples are learnt by heart.",
             )
         ]
 
