@@ -9,11 +9,13 @@ import numpy as np
 from draw import GREY, INK, STYLE
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from hookean.record import Record, find_records
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
 BLUE, GREEN, GOLD, RED = "#3b6ea5", "#4a9b8e", "#c89b3c", "#b5523b"
+RATES = {0.001: ":", 0.03: "--", 0.3: "-"}  # whose traces are drawn
 LOOK = STYLE | {"axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False, "font.size": 8.5}
 
 
@@ -56,11 +58,12 @@ def level(ax: Axes, runs: Iterable[Record], y: Callable[[Record], float], colour
 
 
 def chosen(runs: Iterable[Record]) -> list[Record]:
-    """Return, of the weight rates that a cell was run with, the runs of the one with the best held-out accuracy."""
-    cells: dict[tuple, dict[float, list[Record]]] = {}
+    """Return, of the rates of states and weights that a cell was run with, the runs with the best held-out accuracy."""
+    cells: dict[tuple, dict[tuple, list[Record]]] = {}
     for run in runs:
-        cell = (run.label.split(",")[0], run.config["algorithm"].get("steps"))
-        cells.setdefault(cell, {}).setdefault(run.config["optimiser"]["rate"], []).append(run)
+        rule = run.config["algorithm"]
+        rates = (rule.get("solver", {}).get("rate"), run.config["optimiser"]["rate"])
+        cells.setdefault((run.label.split(",")[0], rule.get("steps")), {}).setdefault(rates, []).append(run)
 
     def held_out(runs: list[Record]) -> float:
         return float(np.mean([max(entry["valid"]["accuracy"] for entry in run.history) for run in runs]))
@@ -94,15 +97,16 @@ def energy_flow() -> Figure:
     bp = {rule: [run for run in runs if run.label == f"BP, {rule}"] for rule in ("AdamW", "SGD")}
     figure = Figure(figsize=(10.4, 3.1), facecolor="white", layout="constrained")
     steps, ratios, accuracies = figure.subplots(1, 3)
-    for rate, dash in ((0.001, ":"), (0.03, "--"), (0.3, "-")):
+    for rate, dash in RATES.items():
         some = [energies(run) for run in pc["AdamW"] if rate_of_states(run) == rate]
         for layer, colour in (("h1", BLUE), ("h2", GREEN), ("y", RED)):
             mean = np.mean([traces[layer] for traces in some], axis=0)
             kept = mean > 0
-            label = f"{layer}, rate {rate:g}" if layer == "h1" or rate == 0.3 else None
-            steps.plot(np.arange(len(mean))[kept], mean[kept], dash, color=colour, lw=1.4, label=label)
-    steps.set(yscale="log", xlabel="step of inference", title="Energy by layer, nats (PC, AdamW)")
-    steps.legend(fontsize=6.5, ncols=2, loc="lower right")
+            steps.plot(np.arange(len(mean))[kept], mean[kept], dash, color=colour, lw=1.4)
+    keys = [Line2D([], [], color=colour, label=layer) for layer, colour in (("h1", BLUE), ("h2", GREEN), ("y", RED))]
+    keys += [Line2D([], [], color=GREY, ls=dash, label=f"rate {rate:g}") for rate, dash in RATES.items()]
+    steps.set(yscale="log", ylim=(1e-17, 3), xlabel="step of inference", title="Energy by layer, nats (PC, AdamW)")
+    steps.legend(handles=keys, fontsize=7.5, ncols=2, loc="lower right")
     for pair, colour in ((("h1", "h2"), BLUE), (("h2", "y"), GREEN), (("h1", "y"), GOLD)):
 
         def ratio(run: Record, pair: tuple[str, str] = pair) -> float:
@@ -140,7 +144,8 @@ def stability() -> Figure:
     widths = sorted({run.config["width"] for run in runs})
     ax.set_xticks(widths, [str(width) for width in widths])
     ax.set(xlabel="width (4096: one seed)", title="Test accuracy of the last network, %")
-    ax.legend(loc="lower left", fontsize=7.5)
+    ax.set_ylim(0, 84)
+    ax.legend(loc="lower right", bbox_to_anchor=(0.98, 0.14), fontsize=7.5, ncols=2)
     return figure
 
 

@@ -10,7 +10,7 @@ from ..core.checks import at_least
 from ..core.clamp import Clamps
 from ..core.network import Network
 from ..learning.backprop import backprop_through_time
-from .contract import AbstractAlgorithm, Info, Signal, TrainState, learn_once
+from .contract import AbstractAlgorithm, Info, Needs, Signal, TrainState, learn_once
 
 
 class BPTT(AbstractAlgorithm):
@@ -38,6 +38,7 @@ class BPTT(AbstractAlgorithm):
     label: ClassVar[str] = "BPTT"
     reference: ClassVar[str] = "Werbos, Proceedings of the IEEE 78 (1990); Williams & Peng, Neural Computation 2 (1990)"
     cost: ClassVar[str] = "one forward and one backward pass over the sequence"
+    needs: ClassVar[Needs] = Needs(weight_transport=True, backward_pass=True, phases=2)
 
     def __check_init__(self) -> None:
         if self.window is not None:

@@ -20,7 +20,7 @@ from ..inference.relax import Relaxation, Result, relax
 from ..inference.solver import AbstractSolver
 from ..inference.stepwise import Stepwise
 from ..learning.energy_gradient import energy_gradient
-from .contract import AbstractAlgorithm, Info, Signal, TrainState, learn_once
+from .contract import AbstractAlgorithm, Info, Needs, Signal, TrainState, learn_once
 
 
 class MCPC(AbstractAlgorithm):
@@ -65,6 +65,7 @@ class MCPC(AbstractAlgorithm):
     label: ClassVar[str] = "MCPC"
     reference: ClassVar[str] = "Oliviers, Bogacz & Meulemans, PLOS Computational Biology (2024)"
     cost: ClassVar[str] = "warm + mixing + 2 S energy gradients"
+    needs: ClassVar[Needs] = Needs(symmetric_weights=True, phases=3)
 
     def __check_init__(self) -> None:
         for name, least in (("warm", 0), ("mixing", 0), ("samples", 1)):

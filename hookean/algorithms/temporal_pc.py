@@ -12,7 +12,7 @@ from ..inference.gradient import Gradient
 from ..inference.solver import AbstractSolver
 from ..inference.tracking import track
 from ..learning.energy_gradient import settled_gradient
-from .contract import AbstractAlgorithm, Info, Signal, TrainState, learn_once
+from .contract import AbstractAlgorithm, Info, Needs, Signal, TrainState, learn_once
 
 
 class TemporalPC(AbstractAlgorithm):
@@ -43,6 +43,7 @@ class TemporalPC(AbstractAlgorithm):
     label: ClassVar[str] = "temporal PC"
     reference: ClassVar[str] = "Tang, Barron & Bogacz, PLoS Computational Biology 20 (2024)"
     cost: ClassVar[str] = "T + 1 energy gradients, one time after the other"
+    needs: ClassVar[Needs] = Needs(symmetric_weights=True, phases=2)
 
     def __check_init__(self) -> None:
         at_least("steps", self.steps, 0)

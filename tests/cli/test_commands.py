@@ -91,6 +91,7 @@ def test_list_names_every_class(command, kind, room, base):
 def test_list_names_networks_presets_and_everything_at_once(command):
     files = {path.stem for path in cli._presets().values()}
     networks = {"mlp", "residual_mlp", "decoder", "vgg5", "vgg7", "vgg9", "vgg13", "vgg19", "resnet10", "resnet18"}
+    networks |= {"hopfield_mlp", "elman", "jordan"}
     assert networks <= {name for name in vars(builders) if not name.startswith("_")}
     assert rows(command("list", "networks").out) == networks | {"networks"}
     assert rows(command("list", "presets").out) == files | {"presets"}

@@ -266,6 +266,7 @@ OTHER_OF = {
     ("EP", "phases"): "positive",
     ("EP", "beta"): 0.1,
     ("DTP", "feedback_loss"): "reconstruction",
+    ("MCPC", "chain"): Langevin(0.02),
     ("FixedPrediction", "rate"): 0.5,
     ("FixedPrediction", "steps"): 2,
     ("ScheduledPC", "schedule"): "decaying",

@@ -19,7 +19,7 @@ from hookean.core.density import DENSITIES
 from hookean.core.network import Network
 from hookean.core.parameters import count_parameters
 from hookean.core.term import Prediction
-from hookean.inference import Flow, GaussNewton, Gradient, Newton, Optax
+from hookean.inference import Flow, GaussNewton, Gradient, Langevin, Newton, Optax, Projected
 from hookean.inference.flow import METHODS
 from hookean.inference.solver import AbstractSolver
 from hookean.registry import exported_classes, exported_functions, nearest
@@ -31,6 +31,8 @@ MADE = {
     "Flow": Flow(),
     "GaussNewton": GaussNewton(),
     "Newton": Newton(),
+    "Langevin": Langevin(),
+    "Projected": Projected(),
 }
 ERRORS = {"coordinates": ErrorCoordinates()}
 
@@ -46,7 +48,7 @@ def test_solver_says_what_it_is(name):
 
 @pytest.mark.parametrize("name", SOLVERS)
 def test_solver_moves_every_free_node_and_keeps_shapes(name, mlp):
-    given = {"solver": MADE[name]} | (ERRORS if name == "GaussNewton" else {})
+    given = {"solver": MADE[name], "key": jax.random.key(1)} | (ERRORS if name == "GaussNewton" else {})
     end = relaxed(mlp.network, mlp.train, steps=8, **given)
     begin = relaxed(mlp.network, mlp.train, steps=0, **given)
     assert {n: v.shape[1:] for n, v in end.states.items()} == mlp.network.shapes
@@ -66,6 +68,9 @@ CHANGES = {
     "tau": (Flow(2.0), Flow(2.0, tau={"h2": 3.0})),
     "iterations": (GaussNewton(1), GaussNewton(2)),
     "damping": (GaussNewton(), GaussNewton(damping=0.5)),
+    "temperature": (Langevin(), Langevin(temperature=0.5)),
+    "lower": (Projected(), Projected(lower=-0.5)),
+    "upper": (Projected(), Projected(upper=0.1)),
 }
 
 
@@ -78,6 +83,7 @@ def test_every_solver_setting_is_tried():
 def test_every_solver_setting_changes_the_states(setting, mlp):
     pair = CHANGES[setting]
     given = {"steps": 40} if not isinstance(pair[0], GaussNewton) else {"steps": 1} | ERRORS
+    given |= {"key": jax.random.key(1)}
     a, b = (relaxed(mlp.network, mlp.train, solver=solver, **given).states for solver in pair)
     assert np.abs(flat(a) - flat(b)).max() > 1e-9
 

@@ -70,6 +70,7 @@ def test_algorithms_report_the_fraction_that_diverged(name, mlp, key):
     network = Network(mlp.network.shapes, steep, input="x", output="y")
     for rate, low, high in ((1e3, 0.99, 1.01), (1e-3, -0.01, 0.01)):
         given = {"forward_update": False} if name == "ScheduledPC" else {}
-        algorithm = RELAXING[name](solver=Gradient(rate), steps=12, optimiser=optax.sgd(0.0), **given)
+        given |= {"warm": 12} if name == "MCPC" else {"steps": 12}
+        algorithm = RELAXING[name](solver=Gradient(rate), optimiser=optax.sgd(0.0), **given)
         _, info = eqx.filter_jit(algorithm.step)(algorithm.init(network, key=key), dict(mlp.train), key=key)
         assert low < float(info.diverged) < high

@@ -14,7 +14,7 @@ TESTS = Path(__file__).resolve().parents[1]
 def test_there_are_enough_and_names_are_unique():
     assert len(MUTANTS) >= 24
     assert len({m.name for m in MUTANTS}) == len(MUTANTS)
-    assert {m.file.split("/")[0] for m in MUTANTS} == {"core", "inference", "learning", "algorithms"}
+    assert {m.file.split("/")[0] for m in MUTANTS} >= {"core", "inference", "learning", "algorithms"}
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda m: m.name)

@@ -33,7 +33,7 @@ def measured(request):
     exponentials = np.exp(np.array(outputs))
     probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)
     dynamic, static = eqx.partition(network, eqx.is_array)
-    evaluate = metrics.evaluator(lambda raw: raw, static, 16, eqx.combine)  # 53 = 3 * 16 + 5
+    evaluate = metrics.evaluator(metrics_of(network), lambda raw: raw, static, 16, eqx.combine)  # 53 = 3 * 16 + 5
     counts = evaluate(dynamic, Split(inputs, labels))
     return labels, probabilities, np.array(outputs), metrics.summarise(counts), counts, request.param
 
