@@ -265,7 +265,7 @@ def learn_once(
     """Take the algorithm's signal and update the weights once: the step of all algorithms that relax, then learn."""
     signal = algorithm.remembered_signal(state.memory, state.network, batch, epoch=state.epoch, key=key)
     outputs = signal.outputs
-    if outputs is None and state.network.output is not None:
+    if outputs is None and state.network.output is not None and set(batch) - {state.network.output}:
         outputs = algorithm.predict(state.network, batch)
     info = Info(signal.energies, outputs, diverged_fraction(signal.relaxation))
     return apply_gradient(state, algorithm.optimiser, signal.gradient), info

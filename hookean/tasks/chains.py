@@ -67,7 +67,7 @@ class Drawn:
     samples: Float[np.ndarray, "n d"]
     states: Float[np.ndarray, "n d"]
     watched: Float[np.ndarray, "c t s"]
-    film: Float[np.ndarray, "f t d"]
+    film: Float[np.ndarray, "f times d"]
     alive: np.ndarray
 
 

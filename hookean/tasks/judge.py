@@ -86,7 +86,7 @@ class Judge:
         return np.concatenate(features).astype(float), np.concatenate(probabilities).astype(float)
 
     def _view(self, image: UInt8[Array, "h w c"]) -> tuple[Array, Array]:
-        states = self.network.forward({"x": self.transform.evaluate(image[None])[0]})
+        states = self.network.forward({"x": self.transform.evaluate(image[None])[0].astype(float)})
         return states["features"], states["y"]
 
     def _trained(self, stage: Stage, fresh: Network, images: Any, labels: Any, epochs: int) -> Network:
@@ -98,7 +98,7 @@ class Judge:
 
         @jax.jit
         def step(arrays: Any, indices: Any) -> Any:
-            x = self.transform.train(inputs[indices], key=jax.random.key(0))
+            x = self.transform.train(inputs[indices], key=jax.random.key(0)).astype(float)
             batch = {"x": x, "y": jax.nn.one_hot(targets[indices], fresh.shapes["y"][0])}
             return eqx.filter(
                 algorithm.step(eqx.combine(arrays, static), batch, key=jax.random.key(0))[0], eqx.is_array

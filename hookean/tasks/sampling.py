@@ -100,6 +100,9 @@ class Sampling(AbstractExperiment, frozen=True):
             self.generator()
         if self.dataset == "iris" and self.conditional == "parity":
             raise ConfigError("conditional: flowers are neither odd nor even; use none or class.")
+        needed = {"none": self.latent, "parity": 2, "class": 3 if self.dataset == "iris" else 10}[self.conditional]
+        if self.latent != needed:
+            raise ConfigError(f"latent must be {needed}, one unit for each {self.conditional}, got {self.latent}.")
 
     def resolved(self) -> dict[str, Any]:
         sections = {"network": resolve(self.network, BUILDERS, "network")[2]}

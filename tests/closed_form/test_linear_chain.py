@@ -21,7 +21,8 @@ ALGORITHMS = exported_classes(algorithms, AbstractAlgorithm)
 SETTLING = {
     name: kind
     for name, kind in ALGORITHMS.items()
-    if isinstance(getattr(kind(), "solver", None), inference.Gradient) and name not in ("ScheduledPC", "MCPC")  # MCPC samples around the solution
+    if isinstance(getattr(kind(), "solver", None), inference.Gradient)
+    and name not in ("ScheduledPC", "MCPC")  # MCPC samples around the solution
 }
 # What each nudged algorithm pulls the output towards, with a strength of 0.4: beta, by class and epoch.
 BETAS = {"PN": 0.4, "NN": -0.4, "CN": -0.4}

@@ -19,7 +19,7 @@ from hookean.core.builders import mlp
 from hookean.core.coordinates import ErrorCoordinates
 from hookean.core.initialise import Zero
 from hookean.core.parameters import split
-from hookean.inference import Flow, GaussNewton, Gradient
+from hookean.inference import Flow, GaussNewton, Gradient, Langevin
 from hookean.registry import exported_classes, find
 
 ALGORITHMS = exported_classes(algorithms, AbstractAlgorithm)
@@ -30,8 +30,8 @@ def jitted(algorithm):
     return eqx.filter_jit(algorithm.step)
 
 
-#: Options that suit the problem: its states are not rates, and an output that costs a pass, not one a label.
-SUITED = {"EP": {"solver": Gradient(0.5)}, "FF": {"predicts": "readout"}}
+#: Options that suit the problem: states are not rates, tanh units have little goodness, an answer should cost one pass.
+SUITED = {"EP": {"solver": Gradient(0.5)}, "FF": {"predicts": "readout", "threshold": 0.1}}
 #: Rules whose hidden layers hear nothing of the error, or hear it through feedback that is random at first.
 OWN_WAYS = ("FA", "DFA", "DTP", "FF", "UnsupervisedFF", "SoftHebb")
 
@@ -316,6 +316,7 @@ PASSES = {
     "GN": 2 * (2 + 1) * 2 + 2,
     "EPC": 12,
     "ScheduledPC": 18,
+    "MCPC": 2 * 8 + 2 * (8 + 2 * 8),
     "FixedPrediction": 3 + 3,
     "PCALM": 2 * 8 + 2,
     "EPNudging": 2 * (2 * 5 + 2),

@@ -150,7 +150,7 @@ def test_gradient_of_all_terms_is_that_of_the_touched_ones(mlp):
 def test_savings_change_nothing_where_the_error_spreads_over_many_steps(steps):
     """A chain of 40 layers: the steps of the spreading error share objectives, block by block, and then go on."""
     network = mlp(4, 3, hidden=(5,) * 39, activation=jnp.tanh, orthogonal=1.2, key=jax.random.key(0))
-    clamps = {"x": examples.values(2, 4), "y": examples.one_hot(2)}
+    clamps = {"x": examples.values(2, 4), "y": examples.one_hot(3)}
     saved, plain = (
         relaxed(network, clamps, solver=Gradient(0.3, 0.5), steps=steps, savings=savings, record=True)
         for savings in (True, False)

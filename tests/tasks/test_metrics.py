@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, confusion_matrix, log_loss, top_k_accuracy_score
 
+from hookean.algorithms import BP
 from hookean.core.builders import mlp
 from hookean.core.density import Categorical, Gaussian
 from hookean.data.dataset import Split
@@ -33,7 +34,7 @@ def measured(request):
     exponentials = np.exp(np.array(outputs))
     probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)
     dynamic, static = eqx.partition(network, eqx.is_array)
-    evaluate = metrics.evaluator(metrics_of(network), lambda raw: raw, static, 16, eqx.combine)  # 53 = 3 * 16 + 5
+    evaluate = metrics.evaluator(BP().class_energies, lambda raw: raw, static, 16, eqx.combine)  # 53 = 3 * 16 + 5
     counts = evaluate(dynamic, Split(inputs, labels))
     return labels, probabilities, np.array(outputs), metrics.summarise(counts), counts, request.param
 

@@ -62,7 +62,9 @@ def test_history_starts_before_the_first_update(small, tmp_path):
     assert all(set(entry["train"]) == {"energy", "accuracy"} for entry in record.history[1:])
     assert ["cosine" in entry for entry in record.history] == [True, False, True, False, True]
     parts = classification.build(config)
-    evaluate = metrics.evaluator(lambda raw: raw, parts.state.network, 64, lambda _, network: network)
+    evaluate = metrics.evaluator(
+        parts.algorithm.class_energies, lambda raw: raw, parts.state.network, 64, lambda _, network: network
+    )
     untouched = metrics.summarise(evaluate(None, parts.valid))
     assert record.history[0]["valid"] == pytest.approx(untouched)
     assert set(record.relaxation) == {"first", "last"}
