@@ -17,12 +17,11 @@ from hookean.inference.solver import AbstractSolver
 from hookean.registry import exported_classes
 
 ALGORITHMS = exported_classes(algorithms, AbstractAlgorithm)
-# The algorithms that take any solver and relax the energy as it is (a schedule relaxes another one).
+# The algorithms that take any solver and relax the energy as it is (a schedule relaxes another one, MCPC samples).
 SETTLING = {
     name: kind
     for name, kind in ALGORITHMS.items()
-    if isinstance(getattr(kind(), "solver", None), inference.Gradient)
-    and name not in ("ScheduledPC", "MCPC")  # MCPC samples around the solution
+    if isinstance(getattr(kind(), "solver", None), inference.Gradient) and name not in ("ScheduledPC", "MCPC")
 }
 # What each nudged algorithm pulls the output towards, with a strength of 0.4: beta, by class and epoch.
 BETAS = {"PN": 0.4, "NN": -0.4, "CN": -0.4}

@@ -175,7 +175,7 @@ def linear_chain(widths, key):
 
 
 def test_an_exact_inverse_makes_targets_exact(key):
-    """Where g inverts f, the layer above reaches its target from the target below, and the reconstruction is perfect."""
+    """Where g inverts f, the layer above reaches its target from the target below, and nothing is lost."""
     terms, feedback, names = linear_chain((6, 4, 4, 4, 4), key)
     states = answers(terms, jax.random.normal(key, (6,)))
     last = states[-1] + 0.3 * jax.random.normal(jax.random.key(5), (4,))
