@@ -142,9 +142,9 @@ def _answers(
     marks = labels * jnp.max(shown)
     scale = jax.lax.rsqrt((jnp.sum(shown**2) + jnp.sum(marks**2, axis=1)) / shown.size + LEAST)
     weight, bias = first.linear.weight, first.linear.bias
-    drive = weight @ shown + marks @ weight[:, :classes].T
+    drive = (weight @ shown)[None] + marks @ weight[:, :classes].T
     assert bias is not None
-    states = [first.activation(scale[:, None] * drive + bias)]
+    states = [first.activation(scale[:, None] * drive + bias[None])]
     for layer in hidden[1:]:
         states.append(jax.vmap(functools.partial(respond, layer))(jax.lax.stop_gradient(states[-1])))
     return states

@@ -85,7 +85,7 @@ class SamplingCost(AbstractExperiment, frozen=True):
     def measure(self, stage: Stage) -> None:
         train, _, test, _ = bits_of(self.dataset, 100, self.subset, self.download)
         directions = np.linalg.svd(train / 255 - (train / 255).mean(axis=0), full_matrices=False)[2][:COMPONENTS]
-        found: dict[str, list[dict[str, float]]] = {"Gibbs sampling": [], "PC relaxation": []}
+        found: dict[str, list[dict[str, Any]]] = {"Gibbs sampling": [], "PC relaxation": []}
 
         def sampled(state: Any, epoch: int) -> dict[str, Any]:
             if epoch in self.after:
@@ -167,7 +167,7 @@ class SamplingCost(AbstractExperiment, frozen=True):
         passes = 2 * (float(jnp.mean(end.steps)) + 1)
         return {"passes": passes, "seconds": seconds / len(bits), "settled share": settled}
 
-    def fill(self, stage: Stage, found: dict[str, list[dict[str, float]]]) -> None:
+    def fill(self, stage: Stage, found: dict[str, list[dict[str, Any]]]) -> None:
         """Write the last measures as the result, and the course over training as charts."""
         (sampling, relaxing) = (entries[-1] for entries in found.values())
         stage.record.test = {
@@ -181,7 +181,7 @@ class SamplingCost(AbstractExperiment, frozen=True):
         stage.record.shown = ["passes a draw", "passes a relaxation", "ms a draw", "ms a relaxation"]
 
         def line(name: str, x: str, y: str) -> dict[str, list[float]]:
-            return {"x": [e[x] for e in found[name]], "y": [e[y] for e in found[name]]}
+            return {"x": [float(e[x]) for e in found[name]], "y": [float(e[y]) for e in found[name]]}
 
         stage.record.charts = [
             Chart(

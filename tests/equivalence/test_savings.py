@@ -157,5 +157,6 @@ def test_savings_change_nothing_where_the_error_spreads_over_many_steps(steps):
     )
     close(saved.states, plain.states, atol=EXACT)
     close(saved.trace, plain.trace, atol=EXACT)
-    moved = [n for n in network.shapes if not np.array_equal(saved.states[n], jax.vmap(network.forward)(clamps)[n])]
+    first = relaxed(network, clamps, solver=Gradient(0.3, 0.5), steps=0).states
+    moved = [n for n in network.shapes if not np.array_equal(saved.states[n], first[n])]
     assert len([n for n in moved if n.startswith("h")]) == min(steps, 39)
