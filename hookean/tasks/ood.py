@@ -1,7 +1,7 @@
 """Task `ood`: which samples a trained classifier holds for foreign, by its energy and by other scores."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -62,6 +62,16 @@ class OutOfDistribution(AbstractExperiment, frozen=True):
     """
 
     name: ClassVar[str] = "ood"
+    smoke: ClassVar[Mapping[str, Any]] = {
+        "dataset": "digits",
+        "foreign": ["noise"],
+        "network": {"name": "mlp", "hidden": [16], "output": "Categorical"},
+        "epochs": 1,
+        "subset": None,
+        "samples": 100,
+        "steps": 3,
+        "resamples": 20,
+    }
     dataset: str = "mnist"
     foreign: tuple[str, ...] = pydantic.Field(
         default=("fashion_mnist", "cifar10", "noise", "rotation", "blur"), min_length=1

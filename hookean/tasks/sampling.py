@@ -1,5 +1,6 @@
 """Task `sampling`: learn a distribution and draw from it, by Monte Carlo predictive coding or a rival."""
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import equinox as eqx
@@ -50,6 +51,13 @@ class Sampling(AbstractExperiment, frozen=True):
     """
 
     name: ClassVar[str] = "sampling"
+    smoke: ClassVar[Mapping[str, Any]] = {
+        "network": {"name": "decoder", "hidden": [6], "activation": "tanh"},
+        "epochs": 2,
+        "batch_size": 15,
+        "length": {"chains": 20, "mixing": 20, "looks": 2, "spacing": 40, "every": 4},
+        "exact": 100,
+    }
     dataset: Literal["iris", "mnist"] = "iris"
     network: dict[str, Any] = pydantic.Field(default={"name": "decoder", "hidden": [64, 64], "activation": "tanh"})
     latent: int = pydantic.Field(default=2, ge=1)

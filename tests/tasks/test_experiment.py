@@ -146,3 +146,13 @@ def test_suites_are_told_apart():
     assert [(entry.name, entry.values) for entry in smoke] == [("toy", {"epochs": 1})]
     with pytest.raises(ConfigError, match="must be one of smoke, small, full, got 'big'"):
         suite("big", presets, {"toy": Toy})
+
+
+def test_every_task_has_a_version_of_seconds():
+    from hookean import tasks
+    from hookean.registry import exported_classes
+    from hookean.tasks.contract import AbstractTask
+
+    for task in exported_classes(tasks, AbstractTask).values():
+        assert task.smoke, f"{task.name} must state its smallest version"
+        task(**task.smoke).check()
