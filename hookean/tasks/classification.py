@@ -22,11 +22,11 @@ from ..core.normalise import averaged, measured
 from ..core.parameters import count_parameters
 from ..data.dataset import AbstractDataset, Data, Split
 from ..data.split import subset, validation_split, with_label_noise
-from ..record import Record, environment, read_record, write_arrays, write_record, write_text
+from ..record import Record, environment, write_arrays, write_record, write_text
 from ..registry import exported_classes, exported_functions, find
 from . import checkpoint, evidence, metrics
 from .build import ConfigError, construct, network_label, resolve
-from .contract import AbstractTask, config_text, now, require_fresh, same_config
+from .contract import AbstractTask, config_text, finished, now, require_same
 from .optimiser import Optimiser
 from .progress import Reporter
 from .train import Diverged, classifier, labelled
@@ -181,16 +181,14 @@ def run(config: Classification, folder: Path, *, resume: bool = False, quiet: bo
     """
     began = time.perf_counter()
     resolved = resolve_config(config)
-    if not resume:
-        require_fresh(folder)
-    elif (folder / "record.json").exists():
-        earlier = read_record(folder / "record.json")
-        if earlier.status == "finished" and same_config(earlier.config, resolved):
-            return earlier
+    earlier = finished(folder, resolved, resume=resume)
+    if earlier is not None:
+        return earlier
     parts = build(config)
     record = _record(config, parts)
     record.seconds["data"] = time.perf_counter() - began
-    return _Run(config, parts, folder, record, Reporter(_title(record), quiet=quiet)).go(resume)
+    title = f"{record.label} on {record.dataset}, {record.network}, seed {record.seed}"
+    return _Run(config, parts, folder, record, Reporter(title, quiet=quiet)).go(resume)
 
 
 def resolve_config(config: Classification) -> dict[str, Any]:
@@ -207,10 +205,6 @@ def resolve_config(config: Classification) -> dict[str, Any]:
     label = config.label or algorithm.label  # type: ignore[attr-defined]
     named = {"dataset": dataset.__name__, "label": label, "task": config.name}
     return config.model_dump() | {"network": network, "algorithm": options} | named
-
-
-def _title(record: Record) -> str:
-    return f"{record.label} on {record.dataset}, {record.network}, seed {record.seed}"
 
 
 def _record(config: Classification, parts: Parts) -> Record:
@@ -330,9 +324,7 @@ class _Run:
         return evidence.measure(self.parts.algorithm, network, batch, epoch=epoch, key=jax.random.key(0), memory=memory)
 
     def _evidence_sample(self) -> tuple[Any, Any]:
-        return self._sample(max(SHOWN, min(self.config.batch_size, len(self.parts.valid.labels))))
-
-    def _sample(self, size: int) -> tuple[Any, Any]:
+        size = max(SHOWN, self.config.batch_size)  # all of them, where fewer are held out
         return self.parts.valid.inputs[:size], self.parts.valid.labels[:size]
 
     def _arrays(self, state: TrainState) -> Any:
@@ -367,7 +359,8 @@ class _Run:
         self._write()
 
     def _keep_samples(self, dynamic: Any, memory: Any) -> None:
-        inputs, labels = self._sample(SHOWN)
+        sample = self._evidence_sample()
+        inputs, labels = (part[:SHOWN] for part in sample)
         network = averaged(self._network(dynamic))
         shape = network.shapes[network.input or ""]
         fed = self.parts.data.transform.evaluate(inputs).reshape(len(labels), *shape)
@@ -377,7 +370,7 @@ class _Run:
             "sample_labels": np.asarray(labels),
             "sample_predictions": np.asarray(jnp.argmin(energies, axis=-1)),
         }
-        found = self.measure(dynamic, memory, *self._evidence_sample(), jnp.asarray(self.record.selected_epoch))
+        found = self.measure(dynamic, memory, *sample, jnp.asarray(self.record.selected_epoch))
         errors = found.get("errors", {})
         arrays |= {f"sample_error/{name}": np.asarray(error[:SHOWN], np.float32) for name, error in errors.items()}
         write_arrays(self.folder, arrays)
@@ -394,8 +387,7 @@ class _Run:
             return self.parts.state, 0
         dynamic, static = eqx.partition(self.parts.state, eqx.is_array)
         tree, header = checkpoint.load(path, {"state": dynamic, "chosen": self.chosen})
-        if not same_config(header["record"]["config"], self.record.config):
-            raise ConfigError(f"{path} was made with another configuration (see config.toml beside it).")
+        require_same(path, header["record"]["config"], self.record.config)
         self.chosen, self.best = tree["chosen"], tuple(header["best"])
         self.record = Record(**(header["record"] | {"status": "running", "message": None}))
         self.trainer.seconds |= {name: self.record.seconds[name] for name in self.trainer.seconds}
