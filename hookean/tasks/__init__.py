@@ -12,6 +12,7 @@ from .ood import OutOfDistribution as OutOfDistribution
 from .reach import Reach as Reach
 from .sampling import Sampling as Sampling
 from .sampling_cost import SamplingCost as SamplingCost
+from .search import Search as Search
 from .sequences import Sequences as Sequences
 from .stability import Stability as Stability
 from .tracking import Tracking as Tracking
