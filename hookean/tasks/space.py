@@ -27,10 +27,10 @@ class Dimension:
 
     path: str
     choices: Sequence[Any] = ()
-    low: float = 0
-    high: float = 0
+    low: int | float = 0
+    high: int | float = 0
     log: bool = False
-    step: float | None = None
+    step: int | float | None = None
     when: Mapping[str, Sequence[Any]] = dataclasses.field(default_factory=dict)
 
     @property
@@ -115,18 +115,19 @@ def _dimension(path: str, leaf: Mapping[str, Any], earlier: Sequence[str]) -> Di
         if not isinstance(choices, list) or not choices or set(leaf) - {"choices", "when"}:
             raise ConfigError(f"{where} must be a list with at least one value, or have low and high; got {leaf!r}.")
         return Dimension(path, choices, when=conditions)
-    return _range(where, Dimension(path, **{**leaf, "when": conditions}))
+    return _range(path, {"low": None, "high": None, **leaf, "when": conditions})
 
 
-def _range(where: str, given: Dimension) -> Dimension:
-    low, high, step, log = given.low, given.high, given.step, given.log
+def _range(path: str, given: dict[str, Any]) -> Dimension:
+    where, low, high = f"space.{path}", given["low"], given["high"]
+    step, log = given.get("step"), given.get("log", False)
     if not (_number(low) and _number(high) and low < high):
         raise ConfigError(f"{where}: low must be a number below high, got low {low!r} and high {high!r}.")
     if not isinstance(log, bool) or (log and low <= 0):
         raise ConfigError(f"{where}: log is true or false and needs a positive low, got log {log!r} and low {low!r}.")
     if step is not None and not (_number(step) and 0 < step <= high - low and not log):
         raise ConfigError(f"{where}: step must lie in (0, {high - low}], without log, got {step!r}.")
-    return given
+    return Dimension(path, **given)
 
 
 def _number(value: Any) -> bool:

@@ -113,9 +113,10 @@ class Trials:
                 with self._lock("study.lock"):  # from proposing a trial to holding its lock nobody else may look
                     self._retry_killed()
                     states = [trial.state.name for trial in self.counted()]
-                    if time.monotonic() > until or (_full(states, number) and "RUNNING" not in states):
+                    behind = len(states) - states.count("WAITING")
+                    if time.monotonic() > until or (behind >= number and "RUNNING" not in states):
                         return
-                    begun = None if _full(states, number) else self._begin()
+                    begun = self._begin(behind) if behind < number else None
                 time.sleep(0 if begun else LOOK)
             trial, lock = begun
             with lock:
@@ -136,11 +137,10 @@ class Trials:
         params = trial.params
         return {d.path: d.value(params[d.path]) for d in self.space if d.path in params}
 
-    def _begin(self) -> tuple[Any, Any]:
-        """Return a new trial, or one that waits to be begun again, and its lock."""
+    def _begin(self, behind: int) -> tuple[Any, Any]:
+        """Return a new trial, or one that waits to be begun again, and its lock; `behind` have begun before."""
         # A sampler of its own for every trial: a search that goes on proposes what it would have proposed.
-        number = len(self.study.get_trials(deepcopy=False))
-        seed = int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0])
+        seed = int(np.random.SeedSequence([self.seed, behind]).generate_state(1)[0])
         self.study.sampler = getattr(self.library.samplers, SAMPLERS[self.sampler])(seed=seed)
         trial = self.study.ask()
         lock = self._lock(f"trials/{trial.number:04d}.lock")
@@ -231,11 +231,6 @@ def fact(record: Record, objective: str) -> float | None:
     else:
         value = next((e["valid"][objective] for e in record.history if e["epoch"] == record.selected_epoch), None)
     return float(value) if value is not None and math.isfinite(value) else None
-
-
-def _full(states: Sequence[str], number: int) -> bool:
-    """Say whether `number` trials have begun; those that wait to be begun again have not."""
-    return len(states) - states.count("WAITING") >= number
 
 
 def _keep_record(place: Path) -> None:
