@@ -89,12 +89,12 @@ class ModernRecall(AbstractExperiment, frozen=True):
             _chart("Choice on other images", "inverse temperature", self.betas, held_out, "x"),
         ]
         some = first[:SHOWN]
-        warm = [b for b in (min(self.betas), beta / 10) if b < beta]
+        warm = [b for b in sorted({min(self.betas), beta / 100}) if min(self.betas) <= b < beta]
         rows = {"stored": some, "cue": jnp.where(known, some, 0.5)}
         rows |= {f"recalled at {b:g}": self.recalled(first, some, known, b)[2] for b in warm}
         rows[f"recalled at {beta:g}"] = ends[:SHOWN]
         stage.keep_arrays({"recalled": halved(np.stack([np.asarray(r).reshape(-1, *shape) for r in rows.values()]))})
-        reading = "At half their size. A low inverse temperature returns the mean of all images, a higher one of a few."
+        reading = "At half their size. The lowest inverse temperature returns the mean of all images, a higher one of some."
         stage.record.images = [Images("Recall from the upper half", "recalled", list(rows), reading)]
 
     def pictures(self, stage: Stage) -> tuple[Float[Array, "n d"], Float[Array, "m d"], tuple[int, ...]]:
