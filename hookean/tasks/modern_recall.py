@@ -94,7 +94,7 @@ class ModernRecall(AbstractExperiment, frozen=True):
         rows |= {f"recalled at {b:g}": self.recalled(first, some, known, b)[2] for b in warm}
         rows[f"recalled at {beta:g}"] = ends[:SHOWN]
         stage.keep_arrays({"recalled": halved(np.stack([np.asarray(r).reshape(-1, *shape) for r in rows.values()]))})
-        reading = "At half their size. The lowest inverse temperature returns the mean of all images, a higher one of some."
+        reading = "At half their size. The lowest inverse temperature returns the mean of all images, the next of some."
         stage.record.images = [Images("Recall from the upper half", "recalled", list(rows), reading)]
 
     def pictures(self, stage: Stage) -> tuple[Float[Array, "n d"], Float[Array, "m d"], tuple[int, ...]]:
