@@ -11,9 +11,9 @@ from hookean.tasks import Classification, Depth
 from hookean.tasks.build import ConfigError
 from hookean.tasks.classification import resolve_config
 from hookean.tasks.config import configure, merge, parse_overrides
-from hookean.tasks.contract import without_none
+from hookean.tasks.contract import same_config, without_none
 from hookean.tasks.grid import grid, run_all, seeds, study
-from hookean.tasks.optimiser import Optimiser, warmup_cosine, weight_norm
+from hookean.tasks.optimiser import Optimiser, from_zero, warmup_cosine, weight_norm
 
 
 @pytest.mark.parametrize(
@@ -283,6 +283,34 @@ def test_warmup_cosine_by_hand():
         share = 0.5 * (1 + math.cos(math.pi * (update - 20) / 180))
         assert float(schedule(update)) == pytest.approx(0.1 * rate + share * rate, rel=1e-5)
     assert float(schedule(200)) == pytest.approx(0.1 * rate)
+
+
+def test_a_schedule_from_zero_by_hand():
+    schedule = from_zero(0.02, 200)
+    for update, expected in ((0, 0.0), (5, 0.005), (20, 0.02), (110, 0.011), (200, 0.002)):
+        assert float(schedule(update)) == pytest.approx(expected, rel=1e-5, abs=1e-12)
+    rule = Optimiser(name="sgd", rate=0.02, schedule="from_zero").build(200)
+    memory = rule.init({"w": jnp.ones(1)})
+    step, memory = rule.update({"w": jnp.ones(1)}, memory)
+    assert float(step["w"][0]) == 0
+    assert float(rule.update({"w": jnp.ones(1)}, memory)[0]["w"][0]) == pytest.approx(-0.001, rel=1e-5)
+
+
+@pytest.mark.parametrize(("clip", "factor"), [(1.3, 0.1), (26.0, 1.0)])
+def test_a_gradient_is_clipped_as_a_whole(clip, factor):
+    gradient = {"one": jnp.array([3.0, -4.0]), "two": jnp.array([[12.0]])}  # of norm 13
+    rule = Optimiser(name="sgd", rate=0.5, schedule="constant", clip=clip).build(10)
+    updates = rule.update(gradient, rule.init(gradient))[0]
+    for name, value in gradient.items():
+        assert jnp.allclose(updates[name], -0.5 * factor * value, rtol=1e-6)
+
+
+def test_a_config_from_before_an_option_existed_is_the_same():
+    new = {"optimiser": {"name": "sgd", "rate": 0.1, "clip": None}, "epochs": 3}
+    old = {"optimiser": {"name": "sgd", "rate": 0.1}, "epochs": 3}
+    assert same_config(old, new)
+    assert not same_config(old, {"optimiser": new["optimiser"] | {"clip": 1.0}, "epochs": 3})
+    assert not same_config(old, new | {"epochs": None})
 
 
 @pytest.mark.parametrize("name", ["adamw", "adam", "sgd"])
