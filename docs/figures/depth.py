@@ -17,15 +17,15 @@ RESULTS = Path(__file__).resolve().parents[2] / "results" / "depth"
 COLOURS = ("#2b2f36", "#b5523b", "#c89b3c", "#d88a6a", "#4a9b8e", "#3b6ea5", "#7a5ba0", "#8a8f98", "#a3485f")
 RULES = {
     "BP": "BP",
-    "PC": "PC, as many steps as layers",
+    "PC": "PC, a step a layer",
     "iPC, 8 steps": "iPC, 8 steps",
-    "PC-CN, 20 steps": "centred nudging, 20 steps",
+    "PC-CN, 20 steps": "centred nudging",
     "PC-GN, saturation 0.1": "PC at equilibrium, κ = 0.1",
     "ePC": "error-based PC",
     "Spiking precision": "spiking precision",
     "Fixed prediction": "fixed prediction",
     "PC-ALM": "PC-ALM",
-    "PC, muPC": "PC, muPC",
+    "PC, muPC": "PC, a step a layer, muPC",
     "BP, muPC": "BP, muPC",
 }
 SIZES = {

@@ -44,14 +44,32 @@ class Optimiser(pydantic.BaseModel, frozen=True, extra="forbid"):
     def build(self, updates: int) -> optax.GradientTransformation:
         """Return the Optax rule for a run of `updates` weight updates."""
         schedules = {"warmup_cosine": warmup_cosine, "from_zero": from_zero}
-        rate = self.rate if self.schedule == "constant" else schedules[self.schedule](self.rate, updates)
-        if self.name == "adamw":
-            rule = optax.adamw(rate, weight_decay=self.weight_decay)
+        schedule = (
+            optax.constant_schedule(1.0) if self.schedule == "constant" else schedules[self.schedule](1.0, updates)
+        )
+        rules = [] if self.clip is None else [optax.clip_by_global_norm(self.clip)]
+        if self.name == "sgd":
+            rules += [optax.trace(self.momentum)] if self.momentum else []
         else:
-            rule = optax.adam(rate) if self.name == "adam" else optax.sgd(rate, self.momentum or None)
-        before = [] if self.clip is None else [optax.clip_by_global_norm(self.clip)]
-        after = [weight_norm()] if self.weight_norm else []
-        return optax.chain(*before, rule, *after) if before or after else rule
+            rules += [optax.scale_by_adam()]
+        rules += [optax.add_decayed_weights(self.weight_decay)] if self.weight_decay else []
+        rules += [at_rate(self.rate, schedule)] + ([weight_norm()] if self.weight_norm else [])
+        return optax.chain(*rules)
+
+
+def at_rate(rate: float, schedule: optax.Schedule) -> optax.GradientTransformation:
+    r"""Return the last factor of a rule, $-\alpha\,c(t)$, with the schedule c in units of the rate.
+
+    The rate $\alpha$ stands in the memory and not in the program: runs that differ in it alone compile once.
+    """
+
+    def update(updates: Any, state: tuple[Array, Array], params: Any = None) -> tuple[Any, Any]:
+        del params
+        rate, count = state
+        factor = -rate * schedule(count)
+        return jax.tree.map(lambda leaf: factor.astype(leaf.dtype) * leaf, updates), (rate, count + 1)
+
+    return optax.GradientTransformation(lambda params: (jnp.asarray(rate, float), jnp.zeros((), jnp.int32)), update)
 
 
 def weight_norm() -> optax.GradientTransformation:

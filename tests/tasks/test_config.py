@@ -2,6 +2,7 @@
 
 import math
 
+import jax
 import jax.numpy as jnp
 import optax
 import pytest
@@ -303,6 +304,32 @@ def test_a_gradient_is_clipped_as_a_whole(clip, factor):
     updates = rule.update(gradient, rule.init(gradient))[0]
     for name, value in gradient.items():
         assert jnp.allclose(updates[name], -0.5 * factor * value, rtol=1e-6)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "warmup_cosine", "from_zero"])
+@pytest.mark.parametrize(
+    ("options", "rule"),
+    [
+        ({"name": "adamw", "weight_decay": 0.2}, lambda rate: optax.adamw(rate, weight_decay=0.2)),
+        ({"name": "sgd", "momentum": 0.7}, lambda rate: optax.sgd(rate, 0.7)),
+    ],
+)
+def test_a_rule_is_that_of_optax_and_holds_its_rate_in_memory(options, rule, schedule):
+    rates = {"constant": 0.03, "warmup_cosine": warmup_cosine(0.03, 6), "from_zero": from_zero(0.03, 6)}
+    ours, theirs = Optimiser(rate=0.03, schedule=schedule, **options).build(6), rule(rates[schedule])
+    weights = {"w": jnp.array([[1.0, -2.0], [0.3, 0.1]])}
+    memory, expected_memory = ours.init(weights), theirs.init(weights)
+    jaxprs = set()
+    for rate in (0.03, 0.1):
+        other = Optimiser(rate=rate, schedule=schedule, **options).build(6)
+        jaxprs.add(str(jax.make_jaxpr(other.update)(weights, other.init(weights), weights)))
+    assert len(jaxprs) == 1, "runs that differ in the rate alone have one program"
+    for step in range(5):
+        gradient = {"w": jnp.sin(weights["w"] + step)}
+        updates, memory = ours.update(gradient, memory, weights)
+        expected, expected_memory = theirs.update(gradient, expected_memory, weights)
+        assert jnp.allclose(updates["w"], expected["w"], rtol=1e-6, atol=1e-12)
+        weights = optax.apply_updates(weights, updates)
 
 
 def test_a_config_from_before_an_option_existed_is_the_same():
