@@ -28,7 +28,7 @@ from . import chains, findings
 from .build import ConfigError, construct, resolve
 from .experiment import AbstractExperiment, Stage
 from .findings import Rows
-from .fit import fit
+from .fit import fit, resumed, save
 from .optimiser import Optimiser
 
 BUILDERS = {"decoder": builders.decoder}
@@ -246,8 +246,11 @@ class Sampling(AbstractExperiment, frozen=True):
         inputs = (inputs + 1) / 2 if rows.pictures else inputs
         memory = optimiser.init(eqx.filter(vae, eqx.is_inexact_array))
         go = eqx.filter_jit(learn_epoch)
+        path = stage.folder / "train.safetensors"
+        (vae, memory), done = resumed(stage, path, (vae, memory))
         with stage.timed("train"), stage.progress("training", self.epochs) as bar:
-            for epoch in range(self.epochs):
+            bar.advance(done)
+            for epoch in range(done, self.epochs):
                 order = jnp.asarray(epoch_order(len(rows.train), self.batch_size, seed=self.seed, epoch=epoch))
                 vae, memory, means = go(vae, optimiser, memory, inputs, order, key=jax.random.fold_in(key, 100 + epoch))
                 energies = {name: float(value) for name, value in means.items()}
@@ -256,5 +259,6 @@ class Sampling(AbstractExperiment, frozen=True):
                     stage.diverged(f"training diverged in epoch {epoch + 1}. Lower optimiser.rate.")
                 entry = {"epoch": epoch + 1, "energies": energies, "train": {"energy": energy}}
                 stage.record.history.append(entry)
+                save(stage, path, (vae, memory), epoch + 1)
                 bar.advance(note=f"bound {energy:.4g} nats")
         return vae
