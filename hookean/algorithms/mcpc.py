@@ -55,13 +55,14 @@ class MCPC(AbstractAlgorithm):
         mixing: steps between the warm start and the first sample (default 8; the published nets take 50 on 1,000).
         samples: S, steps whose gradients are averaged (default 8; published: 100; 1 in the benchmark's code, which
             learns from the last of its steps).
-        updates: weight updates a batch, with `samples` steps of the chain before each (default 1, as published).
+        every: k, steps of the chain from one sample to the next (default 1, as published): neighbours differ little.
+        updates: U, weight updates a batch, each after S more samples of its chain (default 1, as published).
         initial: where states start.
         coordinates: states, or prediction errors; the change between them keeps volumes, so both sample the same
             posterior.
         optimiser: the weight rule; it sees the mean over samples and batch.
 
-    Cost: warm + mixing + 2 S updates gradients of the energy a batch.
+    Cost: warm + mixing + (k + 1) S U gradients of the energy a batch.
 
     Source: Oliviers, Bogacz & Meulemans, PLOS Computational Biology (2024).
     """
@@ -71,6 +72,7 @@ class MCPC(AbstractAlgorithm):
     chain: Langevin = Langevin()
     mixing: int = 8
     samples: int = 8
+    every: int = 1
     updates: int = 1
     initial: AbstractInitialiser = Forward()
     coordinates: AbstractCoordinates = StateCoordinates()
@@ -78,11 +80,11 @@ class MCPC(AbstractAlgorithm):
 
     label: ClassVar[str] = "MCPC"
     reference: ClassVar[str] = "Oliviers, Bogacz & Meulemans, PLOS Computational Biology (2024)"
-    cost: ClassVar[str] = "warm + mixing + 2 S updates energy gradients"
+    cost: ClassVar[str] = "warm + mixing + (k + 1) S U energy gradients"
     needs: ClassVar[Needs] = Needs(symmetric_weights=True, phases=3)
 
     def __check_init__(self) -> None:
-        for name, least in (("warm", 0), ("mixing", 0), ("samples", 1), ("updates", 1)):
+        for name, least in (("warm", 0), ("mixing", 0), ("samples", 1), ("every", 1), ("updates", 1)):
             at_least(name, getattr(self, name), least)
 
     def check(self, network: Network) -> None:
@@ -93,7 +95,8 @@ class MCPC(AbstractAlgorithm):
 
     def passes(self, network: Network) -> int:
         del network
-        return self.warm * self.solver.passes + (self.mixing + 2 * self.samples * self.updates) * self.chain.passes
+        chain = self.mixing + (self.every + 1) * self.samples * self.updates
+        return self.warm * self.solver.passes + chain * self.chain.passes
 
     def signal(
         self, network: Network, batch: Clamps, *, epoch: Int[Array, ""] | int, key: PRNGKeyArray, record: bool = False
@@ -141,7 +144,7 @@ class MCPC(AbstractAlgorithm):
 
         def body(carry: tuple[Chains, Any], key: PRNGKeyArray) -> tuple[tuple[Chains, Any], None]:
             chains, total = carry
-            chains = walk(stepwise, network, batch, chains, steps=1, key=key)
+            chains = walk(stepwise, network, batch, chains, steps=self.every, key=key)
             return (chains, jax.tree.map(jnp.add, total, energy_gradient(network, chains.states))), None
 
         nothing = jax.eval_shape(lambda states: energy_gradient(network, states), chains.states)
