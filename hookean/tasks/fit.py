@@ -1,6 +1,7 @@
 """Training inside an experiment: epochs over any rows, with a checkpoint after each of them."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import equinox as eqx
@@ -52,7 +53,7 @@ def fit(
     state = jax.tree.map(lambda leaf: jnp.array(leaf) if eqx.is_array(leaf) else leaf, state)  # steps donate buffers
     trainer = Trainer(algorithm, state, rows, clamps, batch_size, seed)
     path = stage.folder / f"{part}.safetensors"
-    state, done = _resumed(stage, path, state)
+    state, done = resumed(stage, path, state)
     reporter = Reporter(stage.title if part == "train" else f"{stage.title}, {part}", quiet=stage.quiet)
     with reporter.run(epochs, done, trainer.steps):
         for epoch in range(done, epochs):
@@ -62,18 +63,23 @@ def fit(
             entry |= {} if part == "train" else {"part": part}
             entry |= after(state, epoch + 1) if after is not None else {}
             stage.record.history.append(entry)
-            _save(stage, path, state, epoch + 1)
+            save(stage, path, state, epoch + 1)
             reporter.epoch(epoch + 1, energy=means["energy"])
     return state
 
 
-def _save(stage: Stage, path: Any, state: TrainState, done: int) -> None:
+def save(stage: Stage, path: Path, state: Any, done: int) -> None:
+    """Write the arrays of a tree, the epochs behind it and the history of the record."""
     header = {"epoch": done, "config": stage.record.config, "history": stage.record.history}
     checkpoint.save(path, eqx.filter(state, eqx.is_array), header)
 
 
-def _resumed(stage: Stage, path: Any, state: TrainState) -> tuple[TrainState, int]:
-    """Return the state and the number of epochs behind it, from the checkpoint if there is one."""
+def resumed(stage: Stage, path: Path, state: Any) -> tuple[Any, int]:
+    """Return the state and the number of epochs behind it, from the checkpoint if there is one.
+
+    Raises:
+        ConfigError: if the checkpoint belongs to another config.
+    """
     if not (stage.resume and path.exists()):
         return state, 0
     dynamic, static = eqx.partition(state, eqx.is_array)

@@ -39,6 +39,8 @@ DETECTION = "closed_form/test_detection.py"
 SCORES = "closed_form/test_scores.py"
 RECURRENT = "equivalence/test_recurrent.py"
 SEQUENCES = "closed_form/test_linear_sequences.py"
+LANGEVIN = "closed_form/test_langevin.py"
+LIKENESS = "closed_form/test_likeness.py"
 
 MUTANTS = [
     # core
@@ -662,5 +664,38 @@ MUTANTS = [
         "recurrent[n].advance(c, c)",
         "what a step found is not what the next one starts from",
         f"{SEQUENCES}::test_temporal_pc_settles_where_its_linear_equilibrium_is",
+    ),
+    # Monte Carlo
+    Mutant(
+        "momentum-heats",
+        "inference/langevin.py",
+        "2 * self.temperature * (1 - self.momentum) / self.rate",
+        "2 * self.temperature / self.rate",
+        "momentum raises the temperature",
+        f"{LANGEVIN}::test_chain_samples_the_posterior",
+    ),
+    Mutant(
+        "samples-summed",
+        "algorithms/mcpc.py",
+        "lambda leaf: leaf / self.samples",
+        "lambda leaf: leaf",
+        "the weight gradient is a sum over samples and no mean",
+        f"{LANGEVIN}::test_learning_ascends_the_log_evidence",
+    ),
+    Mutant(
+        "one-mean-for-all-conditions",
+        "tasks/chains.py",
+        "result[mine] -= result[mine].mean(axis=(0, 1))",
+        "result[mine] -= result.mean(axis=(0, 1))",
+        "chains that are given different classes share one mean",
+        f"{LIKENESS}::test_chains_are_centred_on_their_own_condition",
+    ),
+    Mutant(
+        "frechet-cross-term",
+        "tasks/likeness.py",
+        "np.trace(D) - 2 * shared",
+        "np.trace(D) - shared",
+        "the shared part of two covariances counts once",
+        f"{LIKENESS}::test_frechet_against_the_matrix_square_root",
     ),
 ]

@@ -86,7 +86,7 @@ def test_images_run_from_training_to_pictures(algorithm, tmp_path, strokes):
     record = config.run(tmp_path / "run", quiet=True)
     assert record.status == "finished", record.message
     assert record.test["FID"] > 0
-    assert record.test["FID error"] > 0
+    assert record.test["FID 95 % ±"] > 0
     assert 1 <= record.test["inception score"] <= 10
     assert len(list((tmp_path / "cache" / "judges").iterdir())) == 1  # the next run reads it
     arrays = read_arrays(tmp_path / "run")
