@@ -85,7 +85,9 @@ class Trials:
     def __post_init__(self) -> None:
         library = self.library = optuna()
         (self.folder / "trials").mkdir(parents=True, exist_ok=True)
-        backend = library.storages.journal.JournalFileBackend(str(self.folder / "study.journal"))
+        # The lock of a killed process is free at once; Optuna's own would stay for half a minute.
+        path, lock = str(self.folder / "study.journal"), self._lock("study.journal.lock")
+        backend = library.storages.journal.JournalFileBackend(path, lock_obj=lock)
         with self._lock("study.lock"):
             self.study = library.create_study(
                 storage=library.storages.JournalStorage(backend),

@@ -1,4 +1,4 @@
-"""Searches: the space, who counts the trials, what becomes of stopped and wrong ones, and that no test split is seen."""
+"""Searches: the space, who counts the trials, what becomes of stopped and wrong ones, no look at the test split."""
 
 import dataclasses
 import json
