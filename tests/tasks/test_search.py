@@ -5,12 +5,14 @@ import json
 import math
 import threading
 import tomllib
+from pathlib import Path
 
 import pytest
 
 pytest.importorskip("optuna", reason="a search needs the extra `search`")
 import filelock
 
+from hookean.cli import _presets, _task
 from hookean.data import TwoMoons
 from hookean.data.dataset import Data, DataError
 from hookean.record import Record, read_record, write_record
@@ -115,6 +117,23 @@ def test_a_trial_never_asks_for_the_test_split():
     config = search({"trial": {"test": True, "task": "depth"}}).config({"layers": 4, "optimiser.rate": 0.5})
     assert isinstance(config, Depth)
     assert (config.test, config.layers, config.optimiser.rate) == (False, 4, 0.5)
+
+
+def test_the_search_of_the_page_is_a_search():
+    page = (Path(__file__).parents[2] / "docs" / "search.md").read_text(encoding="utf-8")
+    values = tomllib.loads(page.split("```toml")[1].split("```")[0])
+    values.pop("task")
+    config = configure(Search, values)
+    config.check()
+    point = {"algorithm": "BP", "network.output.precision": 2.0, "width": 32}
+    assert config.config(point).network_options()["output"] == {"precision": 2.0}
+
+
+@pytest.mark.parametrize("name", [name for name in _presets() if name.startswith("search-")])
+def test_presets_are_searches(name):
+    task, values = _task(name)
+    assert task is Search
+    configure(Search, values).check()
 
 
 # The trials, of runs that are made up
