@@ -39,6 +39,8 @@ DETECTION = "closed_form/test_detection.py"
 SCORES = "closed_form/test_scores.py"
 RECURRENT = "equivalence/test_recurrent.py"
 SEQUENCES = "closed_form/test_linear_sequences.py"
+HOPFIELD = "closed_form/test_hopfield.py"
+BOLTZMANN = "closed_form/test_boltzmann.py"
 LANGEVIN = "closed_form/test_langevin.py"
 LIKENESS = "closed_form/test_likeness.py"
 
@@ -697,5 +699,46 @@ MUTANTS = [
         "np.trace(D) - shared",
         "the shared part of two covariances counts once",
         f"{LIKENESS}::test_frechet_against_the_matrix_square_root",
+    ),
+    # symmetric networks
+    Mutant(
+        "storkey-adds-the-field",
+        "classical/storage.py",
+        "jnp.outer(pattern, pattern) / 2 - field",
+        "jnp.outer(pattern, pattern) / 2 + field",
+        "the rule adds what the network says already",
+        f"{HOPFIELD}::test_storkey_weights_follow_the_definition_sum_by_sum",
+    ),
+    Mutant(
+        "distance-without-its-half",
+        "classical/modern_hopfield.py",
+        "return -0.5 * jnp.sum(jnp.square(pattern if known",
+        "return -1.0 * jnp.sum(jnp.square(pattern if known",
+        "the offset is a whole square and the similarity no distance",
+        "closed_form/test_modern_hopfield.py::test_comparing_known_entries_gives_the_conditional_mean_of_the_mixture",
+    ),
+    Mutant(
+        "annealing-weighs-the-step",
+        "classical/annealed_importance.py",
+        "jax.nn.softplus(beta * logits) - jax.nn.softplus(before * logits)",
+        "jax.nn.softplus((beta - before) * logits)",
+        "a difference of soft maxima is no soft maximum of the difference",
+        f"{BOLTZMANN}::test_two_temperatures_weigh_without_bias",
+    ),
+    Mutant(
+        "contrast-upside-down",
+        "classical/contrastive_divergence.py",
+        "jnp.mean(jax.vmap(model.free_energy)(data)) - jnp.mean(jax.vmap(model.free_energy)(drawn))",
+        "jnp.mean(jax.vmap(model.free_energy)(drawn)) - jnp.mean(jax.vmap(model.free_energy)(data))",
+        "data become less probable",
+        f"{BOLTZMANN}::test_the_gradient_with_exact_draws_is_that_of_the_likelihood",
+    ),
+    Mutant(
+        "both-orders-are-one",
+        "tasks/hopfield.py",
+        "for recall in (alone, together)",
+        "for recall in (alone, alone)",
+        "updates of all units at once are measured one at a time",
+        "tasks/test_symmetric.py::test_near_the_limit_of_the_projection_rule_updates_together_lose_what_updates_alone_keep",
     ),
 ]
