@@ -32,9 +32,9 @@ class SweptBP(AbstractAlgorithm):
     $x^{t+1} = \hat x(x^t)$ for every node that is not clamped, from $x^0 = 0$, and
     $W \leftarrow W - \alpha\,\overline{dE_y(y, \hat y(x^T))/dW}$ with $E_y$ the energy of the output's term.
 
-    It is backpropagation through time where time is not in the data: `BPTT` rolls out a sequence, step by step, which needs
-    an order of evaluation within a step; here every sample stands still and the cycles of the graph are what is unfolded.
-    Without cycles, and with a sweep for every hidden node on the longest path, it is backpropagation.
+    It is backpropagation through time where time is not in the data: `BPTT` rolls out a sequence step by step, which
+    needs an order of evaluation within a step; here every sample stands still, and the cycles of the graph are what is
+    unfolded. Without cycles, and with a sweep for every hidden node on the longest path, it is backpropagation.
 
     Arguments:
         steps: T (default 8). What is clamped reaches the output through at most T hidden nodes.

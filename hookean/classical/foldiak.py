@@ -24,8 +24,8 @@ class Foldiak(AbstractRule):
 
     The graded outputs settle where $y^*_i = f(\sum_j q_{ij}x_j + \sum_j w_{ij}y^*_j - t_i)$ with
     $f(u) = 1/(1 + e^{-\lambda u})$, by steps of $\dot y^* = f(\cdot) - y^*$; the output is $y = [y^* > \tfrac12]$. Then
-    $\Delta w_{ij} = -\alpha\,(y_iy_j - p^2)$ with $w_{ii} = 0$ and $w_{ij} \le 0$, $\Delta q_{ij} = \beta\,y_i(x_j - q_{ij})$,
-    $\Delta t_i = \gamma\,(y_i - p)$.
+    $\Delta w_{ij} = -\alpha\,(y_iy_j - p^2)$ with $w_{ii} = 0$ and $w_{ij} \le 0$,
+    $\Delta q_{ij} = \beta\,y_i(x_j - q_{ij})$, $\Delta t_i = \gamma\,(y_i - p)$.
 
     Arguments:
         units: number of units (default 16).
@@ -71,9 +71,7 @@ class Foldiak(AbstractRule):
         settled, _ = jax.lax.scan(advance, jnp.zeros(self.units), None, length=self.steps)
         return (settled > 0.5).astype(settled.dtype)
 
-    def learn(
-        self, learned: Synapses, batch: Float[Array, "batch inputs"], *, factor: float | Array = 1.0
-    ) -> Synapses:
+    def learn(self, learned: Synapses, batch: Float[Array, "batch inputs"], *, factor: float | Array = 1.0) -> Synapses:
         y = jax.vmap(lambda sample: self.respond(learned, sample))(batch)
         rate = y.mean(axis=0)
         together = y.T @ y / len(batch) - self.probability**2

@@ -20,7 +20,7 @@ class Oja(AbstractRule):
 
     Arguments:
         units: number of units (default 1).
-        rate: $\eta$ (default 0.01); stable where $\eta$ times the largest eigenvalue of the covariance is below about 0.1.
+        rate: $\eta$ (default 0.01); stable where $\eta$ times the covariance's largest eigenvalue is below 0.1.
 
     Cost: 3 products of the size of W a sample.
 

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 
 class AbstractRule(eqx.Module):
-    """A layer of units that learns from what it sees. The fields are its settings; what it learns is a tree of arrays."""
+    """A layer of units that learns from what it sees. Its fields are settings; what it learns is a tree of arrays."""
 
     units: eqx.AbstractVar[int]
 

@@ -20,8 +20,8 @@ from .rule import AbstractRule
 class SparseCoding(AbstractRule):
     r"""Features $\Phi$ with rows of length one: $E = \tfrac12\lVert s - \Phi^\top a\rVert^2 + \lambda\lVert a\rVert_1$.
 
-    A sample is settled by `LCA`; then $\Delta\Phi = \eta\,a\,(s - \Phi^\top a)^\top$, the energy's own gradient, and every
-    feature is scaled back to length one, which the energy alone would not do: longer features make smaller, cheaper codes.
+    A sample is settled by `LCA`; then $\Delta\Phi = \eta\,a\,(s - \Phi^\top a)^\top$, the energy's own gradient, and
+    every feature is scaled back to length one: the energy alone would make them longer, for smaller and cheaper codes.
 
     Arguments:
         units: number of features (default 64).

@@ -47,7 +47,7 @@ class Forward(AbstractInitialiser):
 class Sweeps(AbstractInitialiser):
     """Free nodes start at zero and are set to their predictions, all at once, so many times; cycles do not matter.
 
-    Where there are no cycles, as many sweeps as there are terms from the clamps to a node bring it to its forward value.
+    Without cycles, as many sweeps as there are terms from the clamps to a node bring it to its forward value.
 
     Arguments:
         number: of sweeps (default 2: what is clamped reaches nodes through one other).

@@ -1,6 +1,5 @@
 """Competition between the units of one node: winners, inhibition, normalisation, sparsity."""
 
-import abc
 from typing import final
 
 import equinox as eqx

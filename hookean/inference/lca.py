@@ -15,10 +15,10 @@ from .solver import AbstractSolver
 class LCA(AbstractSolver):
     r"""Nodes with a `Sparsity` term follow a potential u; all other nodes descend the gradient.
 
-    $u \leftarrow u + \eta\,(a - u - \partial E_s/\partial a)$, $a = T_\lambda(u)$, where $E_s$ is the energy without the
-    sparse term. With $\hat s = \Phi a$ this is $\tau\dot u = \Phi^\top s - u - (\Phi^\top\Phi - I)\,a$: units whose
-    features overlap inhibit each other. It comes to rest at the minimum of $E_s + \lambda\lVert a\rVert_1$, the lasso, with
-    exact zeros, where a gradient step goes back and forth across zero for ever.
+    $u \leftarrow u + \eta\,(a - u - \partial E_s/\partial a)$, $a = T_\lambda(u)$, where $E_s$ is the energy without
+    the sparse term. With $\hat s = \Phi a$ this is $\tau\dot u = \Phi^\top s - u - (\Phi^\top\Phi - I)\,a$: units whose
+    features overlap inhibit each other. It comes to rest at the minimum of $E_s + \lambda\lVert a\rVert_1$, the lasso,
+    with exact zeros, where a gradient step goes back and forth across zero for ever.
 
     Arguments:
         rate: $\eta$, time step over time constant (default 0.05). Stable below 2 over the largest eigenvalue of
@@ -39,7 +39,9 @@ class LCA(AbstractSolver):
 
     def init(self, objective: Objective, variables: Variables) -> Any:
         sparse = _sparse(objective)
-        return {name: variables[name] + term.weight * f * jnp.sign(variables[name]) for name, (term, f) in sparse.items()}
+        return {
+            name: variables[name] + term.weight * f * jnp.sign(variables[name]) for name, (term, f) in sparse.items()
+        }
 
     def step(
         self,

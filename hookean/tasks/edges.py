@@ -78,7 +78,9 @@ class Edges(AbstractExperiment, frozen=True):
             Chart("Cost of a relaxation step", "couplings", f"ms, {of}", steps, "xy", "The dense form costs the same."),
             Chart("Cost of the weight gradient", "couplings", f"ms, {of}", weights, "xy", "Once a batch."),
         ]
-        cheaper = [e for e, a, b in zip(steps["sparse"]["x"], steps["sparse"]["y"], steps["dense"]["y"], strict=True) if a < b]
+        cheaper = [
+            e for e, a, b in zip(steps["sparse"]["x"], steps["sparse"]["y"], steps["dense"]["y"], strict=True) if a < b
+        ]
         stage.record.test = {
             "sparse step at fewest couplings ms": steps["sparse"]["y"][0],
             "dense step at fewest couplings ms": steps["dense"]["y"][0],

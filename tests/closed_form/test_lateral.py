@@ -43,7 +43,8 @@ def test_divisive_normalisation():
     np.testing.assert_allclose(one(jnp.array([0.7])), [1.5], rtol=1e-15)  # half of the gain at the saturation
     drive = jnp.array([0.5, 1.0, 2.0, -1.0])
     low, high = one(drive), one(10 * drive)
-    assert high.sum() < 3.0 and high[3] == 0
+    assert high.sum() < 3.0
+    assert high[3] == 0
     np.testing.assert_allclose(low[0] / low[2], high[0] / high[2], rtol=1e-14)  # ratios do not depend on contrast
     assert one(drive.at[3].set(1.5))[0] < low[0]  # another stimulus in the pool suppresses
     # At rest in r' = -r (sigma^n + sum z^n) + gain z^n.
@@ -99,7 +100,8 @@ def test_locally_competitive_units_settle_at_the_lasso(coding, positive):
         lasso = Lasso(alpha=weight / m, fit_intercept=False, positive=positive, tol=1e-15, max_iter=100_000)
         expected = lasso.fit(features, signal).coef_
         np.testing.assert_allclose(code, expected, atol=1e-9)
-        assert 3 < (code != 0).sum() < n / 2 and np.array_equal(code != 0, expected != 0)
+        assert 3 < (code != 0).sum() < n / 2
+        assert np.array_equal(code != 0, expected != 0)
         slope = features.T @ (signal - features @ code)
         np.testing.assert_allclose(slope[code != 0], weight * np.sign(code[code != 0]), atol=1e-9)
         assert np.all((slope if positive else np.abs(slope))[code == 0] <= weight + 1e-9)
@@ -116,7 +118,8 @@ def test_energy_of_sparse_coding_never_rises(coding):
         record=True,
     )
     total = sum(end.trace.energies.values())
-    assert np.diff(total, axis=1).max() < 1e-12 and (total[:, 0] - total[:, -1]).min() > 1
+    assert np.diff(total, axis=1).max() < 1e-12
+    assert (total[:, 0] - total[:, -1]).min() > 1
 
 
 def test_without_a_sparse_term_the_solver_is_gradient_descent(mlp):
@@ -209,4 +212,5 @@ def test_foldiak_finds_the_lines():
     assert abs(y.mean() - 1 / 8) < 0.01
     together = (y.T @ y / len(y))[~np.eye(16, dtype=bool)]
     assert abs(together.mean() - 1 / 64) < 0.003
-    assert np.all(np.asarray(learned.lateral) <= 0) and np.all(np.diag(learned.lateral) == 0)
+    assert np.all(np.asarray(learned.lateral) <= 0)
+    assert np.all(np.diag(learned.lateral) == 0)

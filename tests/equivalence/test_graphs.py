@@ -1,4 +1,4 @@
-"""Graphs of units: against the perceptron, against one state vector by hand, sparse against dense, sweeps against a pass."""
+"""Graphs of units: against the perceptron and one state vector by hand, sparse against dense, sweeps against a pass."""
 
 import equinox as eqx
 import jax
@@ -180,7 +180,8 @@ def test_missing_couplings_stay_missing():
         algorithm.init(network, key=jax.random.key(0)), batch(), key=jax.random.key(1)
     )
     W, _, _ = whole_matrix(state.network)
-    assert np.all(W[~mask] == 0) and np.all(W[mask] != 0)
+    assert np.all(W[~mask] == 0)
+    assert np.all(W[mask] != 0)
     np.testing.assert_allclose(info.outputs, eqx.filter_jit(algorithm.predict)(network, batch()), atol=1e-12)
 
 
@@ -235,18 +236,22 @@ def test_topologies():
     key = jax.random.key(0)
     masks = {name: topology.mask(GROUPS, key=key) for name, topology in EVERY.items()}
     units = sum(GROUPS)
-    assert masks["full"].sum() == units * (units - 1) and masks["self"].all()
+    assert masks["full"].sum() == units * (units - 1)
+    assert masks["self"].all()
     assert not any(np.diag(masks[name]).any() for name in EVERY if name != "self")
-    assert masks["hierarchical"].sum() == 5 * 7 + 7 * 4 + 4 * 3 and masks["hierarchical"][5:12, :5].all()
+    assert masks["hierarchical"].sum() == 5 * 7 + 7 * 4 + 4 * 3
+    assert masks["hierarchical"][5:12, :5].all()
     assert (masks["lateral"] & ~masks["hierarchical"]).sum() == 7 * 6 + 4 * 3
     large = Random(0.2).mask((100, 300, 20), key=key)
     assert abs(large.mean() - 0.2 * 419 / 420) < 4 * np.sqrt(0.16) / 420
     ring = SmallWorld(8, 0.3).mask((100, 60), key=key)
-    assert (ring == ring.T).all() and ring.sum() == 160 * 8
+    assert (ring == ring.T).all()
+    assert ring.sum() == 160 * 8
     assert SmallWorld(8, 0.0).mask((100, 60), key=key).sum(axis=1).tolist() == [8] * 160
     for drawn in (Random(0.3), SmallWorld(6, 0.2)):
         first, second = (drawn.mask(GROUPS, key=jax.random.key(k)) for k in (1, 2))
-        assert (first == drawn.mask(GROUPS, key=jax.random.key(1))).all() and (first != second).any()
+        assert (first == drawn.mask(GROUPS, key=jax.random.key(1))).all()
+        assert (first != second).any()
 
 
 def test_wrong_topologies_are_refused():
