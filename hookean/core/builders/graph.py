@@ -37,9 +37,9 @@ def graph(
     r"""Graph of units: every unit is predicted from the units that it is coupled with, whatever cycles that makes.
 
     $\hat x_i = b_i + \sum_j M_{ij} W_{ij}\,\phi(x_j)$ over all units, $E = \tfrac12\lVert x - \hat x\rVert^2$. Some
-    units are the image (node `x`), some the label (node `y`), the others are hidden (`h`, or `h1`, `h2`, ... where there
-    are several groups). A node is predicted from all nodes of which one of its units reads a unit; pairs of nodes
-    without couplings cost nothing. Clamp other nodes and the same weights classify, generate or complete.
+    units are the image (node `x`), some the label (node `y`), the others are hidden (`h`, or `h1`, `h2`, ... where
+    there are several groups). A node is predicted from all nodes that one of its units reads; pairs of nodes without
+    couplings cost nothing. Clamp other nodes and the same weights classify, generate or complete.
 
     Arguments:
         inputs: shape of the image.
