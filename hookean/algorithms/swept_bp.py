@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ..core import graph
 from ..core.checks import at_least
-from ..core.clamp import Clamps
+from ..core.clamp import Clamps, value
 from ..core.initialise import Sweeps
 from ..core.network import Network
 from ..learning.batch import mean_gradient
@@ -74,7 +74,7 @@ class SweptBP(AbstractAlgorithm):
         del epoch, key, record
 
         def energies(model: Network, sample: Clamps) -> dict[str, Float[Array, ""]]:
-            term, target = output_term(model), sample[model.output]  # type: ignore[index]
+            term, target = output_term(model), value(sample[require_output(model)])
             found = term.density.energy(target, self._unfolded(model, sample))
             return {name: found if t is term else jnp.zeros(()) for name, t in model.terms.items()}
 

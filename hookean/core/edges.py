@@ -59,7 +59,7 @@ class SparseEdges(eqx.Module):
             *(by_column, rows[by_column], _starts(columns, mask.shape[1])),
         )
         self.values = jnp.asarray(weight[rows, columns])
-        self.plan = Plan(*(jnp.asarray(place, jnp.int32) for place in places))  # type: ignore[arg-type]
+        self.plan = Plan(*(jnp.asarray(place, jnp.int32) for place in places))
 
     def __call__(self, state: Float[Array, "n"]) -> Float[Array, "m"]:
         return _product(self.values, self.plan, state)

@@ -1,5 +1,6 @@
 """Task `graph`: one graph of units, trained once, asked to classify, reconstruct, complete and generate."""
 
+import functools
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -45,7 +46,8 @@ class Graph(AbstractExperiment, frozen=True):
         epochs, batch_size: of training.
         subset: training samples, with equal shares of the classes; None takes all.
         validation: held-out samples of the training split, classified after every epoch.
-        tested: test samples, the first ones; None takes all.
+        tested: test samples to classify, the first ones; None takes all.
+        asked: test samples to reconstruct and to complete, the first ones (default 500).
         steps: relaxation steps of a question (default 50), with the algorithm's solver.
         shown: test images in the picture.
     """
@@ -58,6 +60,7 @@ class Graph(AbstractExperiment, frozen=True):
         "subset": 300,
         "validation": 100,
         "tested": 60,
+        "asked": 60,
         "steps": 5,
         "shown": 4,
     }
@@ -72,6 +75,7 @@ class Graph(AbstractExperiment, frozen=True):
     subset: int | None = pydantic.Field(default=None, ge=1)
     validation: int = pydantic.Field(default=1000, ge=1)
     tested: int | None = pydantic.Field(default=None, ge=1)
+    asked: int = pydantic.Field(default=500, ge=1)
     steps: int = pydantic.Field(default=50, ge=1)
     shown: int = pydantic.Field(default=10, ge=1)
 
@@ -214,15 +218,15 @@ def _ask(
 
     flat = (-1, int(np.prod(loaded.shape)))
     judge = KNeighborsClassifier(5).fit(seen.reshape(flat), classes)
-    images = loaded.transform.evaluate(loaded.test.inputs[: config.tested])
-    labels = loaded.test.labels[: config.tested]
+    images = loaded.transform.evaluate(loaded.test.inputs[: config.asked])
+    labels = loaded.test.labels[: config.asked]
     rows = jnp.arange(loaded.shape[0])[:, None, None]
     known = jnp.broadcast_to(rows < loaded.shape[0] // 2, loaded.shape).astype(images.dtype)
-    run = eqx.filter_jit
-    completed = _in_chunks(run(lambda part: questions.completion(part, known)), images)
-    rebuilt = _in_chunks(run(questions.reconstruction), images)
+    complete, rebuild = eqx.filter_jit(questions.completion), eqx.filter_jit(questions.reconstruction)
+    completed = _in_chunks(functools.partial(complete, known=known), images)
+    rebuilt = _in_chunks(rebuild, images)
     ten = jnp.eye(loaded.number_of_classes)
-    made = np.asarray(run(questions.generation)(ten))
+    made = np.asarray(eqx.filter_jit(questions.generation)(ten))
     filled = np.where(known > 0, images, seen.mean(axis=0))
     unit = float(loaded.transform.std[0])  # back to grey levels from 0 to 1
 
