@@ -37,7 +37,7 @@ class Edges(AbstractExperiment, frozen=True):
     smoke: ClassVar[Mapping[str, Any]] = {
         "inputs": 40,
         "hidden": 50,
-        "densities": [0.05, 0.5],
+        "densities": [0.2],
         "batch_size": 8,
         "steps": 6,
         "repeats": 1,
@@ -106,9 +106,7 @@ class Edges(AbstractExperiment, frozen=True):
 
         @eqx.filter_jit
         def settle(network: Network, clamps: Any, steps: int) -> Any:
-            return relax(
-                network, clamps, solver=Gradient(0.01), steps=steps, initial=Sweeps(1), unroll=False
-            ).states
+            return relax(network, clamps, solver=Gradient(0.01), steps=steps, initial=Sweeps(1), unroll=False).states
 
         @eqx.filter_jit
         def learn(network: Network, states: Any) -> Any:
