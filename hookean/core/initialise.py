@@ -51,20 +51,24 @@ class Sweeps(AbstractInitialiser):
 
     Arguments:
         number: of sweeps (default 2: what is clamped reaches nodes through one other).
+        unseen: nodes whose clamps take effect only after the sweeps. With the label unseen, free nodes start where they
+            would without it, as in a forward pass, and cannot hand the label back to itself.
 
     Cost: one evaluation of all predictions a sweep.
     """
 
     number: int = 2
+    unseen: tuple[str, ...] = ()
 
     def __check_init__(self) -> None:
         at_least("number", self.number, 0)
 
     def __call__(self, network: Network, clamps: Clamps, *, key: PRNGKeyArray) -> dict[str, Array]:
-        states = Zero()(network, clamps, key=key)
+        seen = {name: clamp for name, clamp in clamps.items() if name not in self.unseen}
+        states = Zero()(network, seen, key=key)
         for _ in range(self.number):
-            states = network.sweep(states, clamps)
-        return states
+            states = network.sweep(states, seen)
+        return impose(states, clamps)
 
     def resting_terms(self, network: Network, clamps: Clamps) -> frozenset[str]:
         del network, clamps

@@ -17,6 +17,7 @@ from ..algorithms.contract import AbstractAlgorithm, TrainState
 from ..core import builders
 from ..core.clamp import Masked
 from ..core.edges import Gathered, count_edges
+from ..core.initialise import Sweeps
 from ..core.network import Network
 from ..core.parameters import count_parameters
 from ..core.term import Prediction
@@ -48,7 +49,8 @@ class Graph(AbstractExperiment, frozen=True):
         validation: held-out samples of the training split, classified after every epoch.
         tested: test samples to classify, the first ones; None takes all.
         asked: test samples to reconstruct and to complete, the first ones (default 500).
-        steps: relaxation steps of a question (default 50), with the algorithm's solver.
+        sweeps: sweeps of the free nodes that answer a question (default 10), see `Questions`.
+        steps: relaxation steps after them, with the algorithm's solver (default 0).
         shown: test images in the picture.
     """
 
@@ -61,13 +63,19 @@ class Graph(AbstractExperiment, frozen=True):
         "validation": 100,
         "tested": 60,
         "asked": 60,
-        "steps": 5,
+        "sweeps": 4,
+        "steps": 1,
         "shown": 4,
     }
     dataset: str = "mnist"
     network: dict[str, Any] = pydantic.Field(default={"name": "graph"})
     algorithm: dict[str, Any] = pydantic.Field(
-        default={"name": "PC", "steps": 5, "solver": {"rate": 0.1}, "initial": {"name": "Sweeps"}}
+        default={
+            "name": "PC",
+            "steps": 2,
+            "solver": {"rate": 0.05},
+            "initial": {"name": "Sweeps", "number": 3, "unseen": ["y"]},
+        }
     )
     optimiser: Optimiser = Optimiser(rate=1e-3)
     epochs: int = pydantic.Field(default=2, ge=1)
@@ -76,7 +84,8 @@ class Graph(AbstractExperiment, frozen=True):
     validation: int = pydantic.Field(default=1000, ge=1)
     tested: int | None = pydantic.Field(default=None, ge=1)
     asked: int = pydantic.Field(default=500, ge=1)
-    steps: int = pydantic.Field(default=50, ge=1)
+    sweeps: int = pydantic.Field(default=10, ge=0)
+    steps: int = pydantic.Field(default=0, ge=0)
     shown: int = pydantic.Field(default=10, ge=1)
 
     def names(self) -> dict[str, str]:
@@ -103,7 +112,7 @@ class Graph(AbstractExperiment, frozen=True):
             train, valid = validation_split(split, size=self.validation, seed=0)
         network, algorithm = self._parts(loaded, len(train))
         stage.record.parameters, stage.record.passes = count_parameters(network), algorithm.passes(network)
-        classify = _classifier(algorithm, network, self.steps)
+        classify = _classifier(algorithm, network, self.sweeps, self.steps)
         look = loaded.transform.evaluate
 
         def after(state: TrainState, epoch: int) -> dict[str, Any]:
@@ -123,7 +132,7 @@ class Graph(AbstractExperiment, frozen=True):
             found = {"accuracy": float(np.mean(classify(state.network, images) == labels))}
             shown = ["accuracy"]
             if isinstance(algorithm, PC | IPC):
-                answers = Questions(algorithm, state.network, self.steps)
+                answers = Questions(algorithm, state.network, self.sweeps, self.steps)
                 found |= _ask(stage, answers, loaded, np.asarray(look(train.inputs)), train.labels, self)
                 shown += [name for name in found if name not in shown]
         found |= {"edges": float(_edges(network))}
@@ -150,10 +159,16 @@ class Graph(AbstractExperiment, frozen=True):
 
 
 class Questions(eqx.Module):
-    """The four questions to a network that relaxes: each clamps other nodes."""
+    r"""The four questions to a network that relaxes: each clamps other nodes.
+
+    Free nodes are swept, $x \leftarrow \hat x(x)$, towards states in which their own errors are zero, and then relaxed.
+    The two differ where there are cycles: the energy holds the errors of the clamped units as well, and these pull on
+    the free ones that they read. The page on graphs has measured what each of the two answers.
+    """
 
     algorithm: PC | IPC
     network: Network
+    sweeps: int = eqx.field(static=True)
     steps: int = eqx.field(static=True)
 
     def label(self, images: Float[Array, "n h w c"]) -> Float[Array, "n classes"]:
@@ -175,11 +190,11 @@ class Questions(eqx.Module):
         return self._settled({"y": labels})["x"]
 
     def _settled(self, clamps: dict[str, Any]) -> dict[str, Array]:
-        solver, initial = self.algorithm.solver, self.algorithm.initial
+        solver, initial = self.algorithm.solver, Sweeps(self.sweeps)
         return relax(self.network, clamps, solver=solver, steps=self.steps, initial=initial, unroll=False).states
 
 
-def _classifier(algorithm: AbstractAlgorithm, template: Network, steps: int) -> Any:
+def _classifier(algorithm: AbstractAlgorithm, template: Network, sweeps: int, steps: int) -> Any:
     """Return (network, images) -> the class that each image is put in."""
     static = eqx.partition(template, eqx.is_array)[1]
 
@@ -187,7 +202,7 @@ def _classifier(algorithm: AbstractAlgorithm, template: Network, steps: int) -> 
     def outputs(arrays: Any, images: Array) -> Array:
         network = eqx.combine(arrays, static)
         if isinstance(algorithm, PC | IPC):
-            return jnp.argmax(Questions(algorithm, network, steps).label(images), axis=-1)
+            return jnp.argmax(Questions(algorithm, network, sweeps, steps).label(images), axis=-1)
         return jnp.argmax(algorithm.predict(network, {"x": images}), axis=-1)
 
     def classify(network: Network, images: Array) -> np.ndarray:

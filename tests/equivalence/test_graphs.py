@@ -191,6 +191,14 @@ def test_sweeps_reach_the_forward_states():
     assert not np.allclose(Sweeps(2)(network, sample, key=jax.random.key(0))["y"], swept["y"])
 
 
+def test_sweeps_do_not_see_what_they_are_not_shown():
+    network, sample = build(Full()), {name: values[0] for name, values in batch().items()}
+    alone = Sweeps(3)(network, {"x": sample["x"]}, key=jax.random.key(0))
+    found = Sweeps(3, unseen=("y",))(network, sample, key=jax.random.key(0))
+    close(found, alone | {"y": sample["y"]}, atol=1e-14)
+    assert not np.allclose(Sweeps(3)(network, sample, key=jax.random.key(0))["h1"], alone["h1"])
+
+
 def test_time_unfolded_without_cycles_is_backpropagation():
     network = build(Hierarchical())
     one, other = (
