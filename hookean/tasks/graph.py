@@ -68,7 +68,7 @@ class Graph(AbstractExperiment, frozen=True):
         "shown": 4,
     }
     dataset: str = "mnist"
-    network: dict[str, Any] = pydantic.Field(default={"name": "graph"})
+    network: dict[str, Any] = pydantic.Field(default={"name": "graph", "labels": False})
     algorithm: dict[str, Any] = pydantic.Field(
         default={
             "name": "PC",

@@ -26,6 +26,7 @@ def graph(
     *,
     hidden: Sequence[int] = (1206,),
     topology: AbstractTopology = Full(),
+    labels: bool = True,
     activation: Activation = jnp.tanh,
     after: bool = False,
     sparse: bool = False,
@@ -46,6 +47,8 @@ def graph(
         outputs: number of label units.
         hidden: units of each hidden group (default: 1206, which makes 2000 with an MNIST image and ten labels).
         topology: which unit reads which (default: every unit every other one).
+        labels: keep the couplings of label units with each other (default true). Nine units of a one-hot label tell the
+            tenth, which then learns little from the image.
         activation: $\phi$ (default: tanh, which keeps the drive of a large recurrent graph bounded).
         after: apply $\phi$ to the sums of hidden units instead of to the states that are read, as `mlp` does.
         sparse: hold the edges alone instead of a masked matrix; the numbers are the same.
@@ -63,7 +66,9 @@ def graph(
     names = ["x", *(["h"] if len(hidden) == 1 else [f"h{i + 1}" for i in range(len(hidden))]), "y"]
     sizes = [math.prod(shape), *hidden, outputs]
     key_topology, key_weights = jax.random.split(key)
-    mask = topology.mask(sizes, key=key_topology)
+    mask = np.array(topology.mask(sizes, key=key_topology))
+    if not labels:
+        mask[-outputs:, -outputs:] = False
     weights, bias = _weights(mask, gain, key_weights)
     ends = list(itertools.accumulate(sizes, initial=0))
     units = {name: slice(*pair) for name, pair in zip(names, itertools.pairwise(ends), strict=True)}
