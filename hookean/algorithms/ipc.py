@@ -1,11 +1,11 @@
 """Incremental predictive coding: states and weights move together at every step."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ..core.checks import at_least
 from ..core.clamp import Clamps
@@ -16,7 +16,16 @@ from ..inference.relax import relax
 from ..inference.solver import AbstractSolver
 from ..inference.stepwise import Stepwise
 from ..learning.energy_gradient import energy_gradient, settled_gradient
-from .contract import AbstractAlgorithm, Info, Needs, Signal, TrainState, apply_gradient
+from .contract import (
+    AbstractAlgorithm,
+    Info,
+    Needs,
+    Signal,
+    TrainState,
+    apply_gradient,
+    relaxed_class_energies,
+    relaxed_outputs,
+)
 
 
 class IPC(AbstractAlgorithm):
@@ -77,6 +86,16 @@ class IPC(AbstractAlgorithm):
         )
         gradient, energies = settled_gradient(network, relaxation)
         return Signal(gradient, energies, relaxation)
+
+    def predict(self, network: Network, batch: Clamps) -> Float[Array, "batch *output"]:
+        return relaxed_outputs(network, batch, **self._answering())
+
+    def class_energies(self, network: Network, inputs: Float[Array, "batch *input"]) -> Float[Array, "batch classes"]:
+        return relaxed_class_energies(network, inputs, **self._answering())
+
+    def _answering(self) -> dict[str, Any]:
+        """Return how states relax to an answer where cycles leave no forward pass."""
+        return {"solver": self.solver, "steps": self.steps, "initial": self.initial}
 
     def step(self, state: TrainState, batch: Clamps, *, key: PRNGKeyArray) -> tuple[TrainState, Info]:
         outputs = None if state.network.output is None else self.predict(state.network, batch)

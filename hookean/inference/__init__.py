@@ -5,5 +5,6 @@ from .gauss_newton import GaussNewton as GaussNewton
 from .gradient import Gradient as Gradient
 from .gradient import Optax as Optax
 from .langevin import Langevin as Langevin
+from .lca import LCA as LCA
 from .newton import Newton as Newton
 from .projected import Projected as Projected

@@ -4,9 +4,13 @@ from .boltzmann import Boltzmann as Boltzmann
 from .changing import Changing as Changing
 from .classification import Classification as Classification
 from .depth import Depth as Depth
+from .edges import Edges as Edges
 from .energy_flow import EnergyFlow as EnergyFlow
+from .features import Features as Features
+from .graph import Graph as Graph
 from .hopfield import Hopfield as Hopfield
 from .initialisation import Initialisation as Initialisation
+from .lateral import Lateral as Lateral
 from .modern_recall import ModernRecall as ModernRecall
 from .ood import OutOfDistribution as OutOfDistribution
 from .reach import Reach as Reach

@@ -19,7 +19,7 @@ from hookean.core.density import DENSITIES
 from hookean.core.network import Network
 from hookean.core.parameters import count_parameters
 from hookean.core.term import Prediction
-from hookean.inference import Flow, GaussNewton, Gradient, Langevin, Newton, Optax, Projected
+from hookean.inference import LCA, Flow, GaussNewton, Gradient, Langevin, Newton, Optax, Projected
 from hookean.inference.flow import METHODS
 from hookean.inference.solver import AbstractSolver
 from hookean.registry import exported_classes, exported_functions, nearest
@@ -33,6 +33,7 @@ MADE = {
     "Newton": Newton(),
     "Langevin": Langevin(),
     "Projected": Projected(),
+    "LCA": LCA(),
 }
 ERRORS = {"coordinates": ErrorCoordinates()}
 
