@@ -9,9 +9,11 @@ from .hopfield import Hopfield as Hopfield
 from .initialisation import Initialisation as Initialisation
 from .modern_recall import ModernRecall as ModernRecall
 from .ood import OutOfDistribution as OutOfDistribution
+from .properties import Properties as Properties
 from .reach import Reach as Reach
 from .sampling import Sampling as Sampling
 from .sampling_cost import SamplingCost as SamplingCost
 from .sequences import Sequences as Sequences
 from .stability import Stability as Stability
 from .tracking import Tracking as Tracking
+from .tuned import Tuned as Tuned
