@@ -26,7 +26,7 @@ CHOICES: dict[Any, tuple[str, Mapping[str, Any]]] = {
     AbstractDensity: ("density", DENSITIES),
     AbstractSolver: (
         "solver",
-        {n: getattr(inference, n) for n in ("Gradient", "Flow", "Newton", "Langevin", "Projected")},
+        {n: getattr(inference, n) for n in ("Gradient", "Flow", "Newton", "Langevin", "Projected", "Asynchronous")},
     ),
     inference.Langevin: ("chain", {"Langevin": inference.Langevin}),
     inference.GaussNewton: ("solver", {"GaussNewton": inference.GaussNewton}),

@@ -52,8 +52,8 @@ class Properties(AbstractClassifying, frozen=True):
 
     name: ClassVar[str] = "properties"
     smoke: ClassVar[Mapping[str, Any]] = {
-        "dataset": "digits", "network": {"name": "mlp", "hidden": [12, 10]}, "epochs": 2, "angles": [60], "shares": [0.5],
-        "silenced": [0.5],
+        "dataset": "digits", "network": {"name": "mlp", "hidden": [12, 10]}, "epochs": 2,
+        "angles": [60], "shares": [0.5], "silenced": [0.5],
     }  # fmt: skip
     epochs: int = pydantic.Field(default=6, ge=2)
     angles: tuple[float, ...] = (30.0, 60.0, 90.0)
@@ -74,9 +74,8 @@ class Properties(AbstractClassifying, frozen=True):
     def measure(self, stage: Stage) -> None:
         with stage.timed("data"):
             parts = build(self.classification())
-        bench = _Bench(
-            self, stage, Course(stage, parts, _masked(parts.algorithm), parts.state.network, self.batch_size)
-        )
+        course = Course(stage, parts, _masked(parts.algorithm), parts.state.network, self.batch_size)
+        bench = _Bench(self, stage, course)
         record = stage.record
         record.parameters = count_parameters(parts.state.network)
         record.passes, record.needs = parts.algorithm.passes(parts.state.network), parts.algorithm.needs.words()
@@ -84,9 +83,14 @@ class Properties(AbstractClassifying, frozen=True):
         record.test |= bench.waiting() | bench.feedback() | bench.clock()
         record.memory_mebibytes = bench.course.memory_mebibytes
         record.shown = [
-            "accuracy", "products awaited", "nobody waits, points", _turned(max(self.angles)), _moving(min(self.shares)),
-            _lost(max(self.silenced), "at once"), _lost(max(self.silenced), "in the end"),
-        ]  # fmt: skip
+            "accuracy",
+            "products awaited",
+            "nobody waits, points",
+            _turned(max(self.angles)),
+            _moving(min(self.shares)),
+            _lost(max(self.silenced), "at once"),
+            _lost(max(self.silenced), "in the end"),
+        ]
 
 
 def _turned(angle: float) -> str:

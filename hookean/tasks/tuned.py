@@ -96,7 +96,7 @@ class Tuned(AbstractClassifying, frozen=True):
         line = {"x": list(held), "y": [100 * value for value in held.values()]}
         record.charts = [
             Chart(
-                "Held-out accuracy against the rate", "rate of the weights", "held-out accuracy, %", {"": line}, log="x",
+                "Held-out accuracy against the rate", "rate of the weights", "held-out accuracy, %", {"": line}, "x",
                 reading="What each training of the tuning budget gave. A rate that diverged stands at zero.",
             )
         ]  # fmt: skip

@@ -21,7 +21,7 @@ PRODUCTS = ("dot_general", "conv_general_dilated")
 def products_in_sequence(function: Callable[..., PyTree], *arguments: PyTree) -> PyTree:
     """Return for every array that a function returns the length of the longest chain of products that leads to it.
 
-    Matrix products that do not wait for each other count once, however many they are. A loop counts as often as it runs.
+    Matrix products that do not wait for each other count once, however many they are. A loop counts once a turn.
 
     Arguments:
         function: from trees of arrays to a tree of arrays; it is traced, not run.

@@ -19,7 +19,7 @@ from hookean.core.density import DENSITIES
 from hookean.core.network import Network
 from hookean.core.parameters import count_parameters
 from hookean.core.term import Prediction
-from hookean.inference import Flow, GaussNewton, Gradient, Langevin, Newton, Optax, Projected
+from hookean.inference import Asynchronous, Flow, GaussNewton, Gradient, Langevin, Newton, Optax, Projected
 from hookean.inference.flow import METHODS
 from hookean.inference.solver import AbstractSolver
 from hookean.registry import exported_classes, exported_functions, nearest
@@ -33,6 +33,7 @@ MADE = {
     "Newton": Newton(),
     "Langevin": Langevin(),
     "Projected": Projected(),
+    "Asynchronous": Asynchronous(),
 }
 ERRORS = {"coordinates": ErrorCoordinates()}
 
@@ -71,6 +72,8 @@ CHANGES = {
     "temperature": (Langevin(), Langevin(temperature=0.5)),
     "lower": (Projected(), Projected(lower=-0.5)),
     "upper": (Projected(), Projected(upper=0.1)),
+    "solver": (Asynchronous(Gradient(0.05)), Asynchronous(Gradient(0.06))),
+    "share": (Asynchronous(), Asynchronous(share=0.3)),
 }
 
 
