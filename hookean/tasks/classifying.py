@@ -4,7 +4,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import equinox as eqx
 import jax
@@ -39,6 +39,7 @@ class AbstractClassifying(AbstractExperiment, frozen=True):
         batch_size: samples a batch.
         validation: held-out part of the training split.
         subset: take so many samples of the training split, the held-out ones among them; None takes all.
+        pixels: "normalised" as the data set says, or "unit", from 0 to 1, for networks of firing rates.
     """
 
     dataset: str = "mnist"
@@ -49,6 +50,7 @@ class AbstractClassifying(AbstractExperiment, frozen=True):
     batch_size: int = pydantic.Field(default=50, ge=1)
     validation: int | float = pydantic.Field(default=0.1, gt=0)
     subset: int | None = pydantic.Field(default=None, ge=1)
+    pixels: Literal["normalised", "unit"] = "normalised"
 
     @pydantic.field_validator("network", "algorithm", mode="before")
     @classmethod
