@@ -90,8 +90,8 @@ def awaited(algorithm: AbstractAlgorithm, state: TrainState, batch: Clamps) -> P
     matrices = [leaf.ndim > 1 for leaf in jax.tree.leaves(split(state.network)[0])]
     layer, left = 0, []
     for matrix, depth in zip(matrices, depths, strict=True):
-        layer += matrix  # a matrix comes first, then the bias of its layer
-        left.append(max(0, math.ceil(depth / algorithm.updates_per_batch()) - layer - 1))
+        layer += matrix  # a matrix comes first, then the bias of its layer, whose update is no product
+        left.append(max(0, math.ceil(depth / algorithm.updates_per_batch()) - layer - matrix))
     return jax.tree.unflatten(tree, left)
 
 
