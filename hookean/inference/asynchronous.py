@@ -36,7 +36,7 @@ class Asynchronous(AbstractSolver):
             raise ValueError("solver must take a fixed number of steps. Use Gradient().")
 
     @property
-    def rests(self) -> bool:  # type: ignore[override]
+    def rests(self) -> bool:
         return self.solver.rests
 
     @property

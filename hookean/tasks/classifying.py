@@ -150,4 +150,4 @@ def owned(state: TrainState) -> TrainState:
 
 def with_rules(algorithm: AbstractAlgorithm, *rules: optax.GradientTransformation) -> AbstractAlgorithm:
     """Return the algorithm with a chain of weight rules."""
-    return dataclasses.replace(algorithm, optimiser=optax.chain(*rules))  # type: ignore[type-var, call-arg]
+    return dataclasses.replace(algorithm, optimiser=optax.chain(*rules))

@@ -224,7 +224,7 @@ def asynchronous(rule: AbstractAlgorithm, share: float, network: Network) -> Abs
     if rule.updates_per_batch() == 1:
         given = {name: getattr(rule, name) for name in STEPS if hasattr(rule, name)}
         changes |= {name: round(steps_on(network, steps) / share) for name, steps in given.items()}
-    return dataclasses.replace(rule, **changes)  # type: ignore[type-var]
+    return dataclasses.replace(rule, **changes)
 
 
 def silence(network: Network, share: float, *, seed: int) -> Any:

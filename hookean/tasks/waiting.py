@@ -43,7 +43,7 @@ def _depths(jaxpr: Any, arguments: Sequence[int]) -> list[int]:
     for equation in jaxpr.eqns:
         given = [depth(variable) for variable in equation.invars]
         name, options = equation.primitive.name, equation.params
-        inner = next((options[key] for key in ("jaxpr", "call_jaxpr", "fun_jaxpr") if key in options), None)
+        inner: Any = next((options[key] for key in ("jaxpr", "call_jaxpr", "fun_jaxpr") if key in options), None)
         if name == "while":
             raise ValueError("products can be counted in loops of a known length alone: set no tolerance.")
         if name == "scan":
