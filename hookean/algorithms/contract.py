@@ -170,6 +170,14 @@ class AbstractAlgorithm(eqx.Module):
         del memory
         return self.signal(network, batch, epoch=epoch, key=key, record=record)
 
+    def remember(self, state: TrainState, batch: Clamps, *, key: PRNGKeyArray) -> Any:
+        """Return the memory that the signal of this batch is drawn with, and that stands in the next train state.
+
+        Default: the memory as it is.
+        """
+        del batch, key
+        return state.memory
+
     @abc.abstractmethod
     def step(self, state: TrainState, batch: Clamps, *, key: PRNGKeyArray) -> tuple[TrainState, Info]:
         """Learn from one batch."""
@@ -309,8 +317,10 @@ def diverged_fraction(relaxation: Relaxation | None) -> Float[Array, ""]:
 def learn_once(
     algorithm: AbstractAlgorithm, state: TrainState, batch: Clamps, *, key: PRNGKeyArray
 ) -> tuple[TrainState, Info]:
-    """Take the algorithm's signal and update the weights once: the step of all algorithms that relax, then learn."""
-    signal = algorithm.remembered_signal(state.memory, state.network, batch, epoch=state.epoch, key=key)
+    """Renew the memory, take the signal and update the weights once: the step of all that relax, then learn."""
+    memory = algorithm.remember(state, batch, key=key)
+    state = dataclasses.replace(state, memory=memory)
+    signal = algorithm.remembered_signal(memory, state.network, batch, epoch=state.epoch, key=key)
     outputs = signal.outputs
     if outputs is None and state.network.output is not None and set(batch) - {state.network.output}:
         outputs = algorithm.predict(state.network, batch)

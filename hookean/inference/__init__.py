@@ -1,5 +1,6 @@
 """How states move: the relaxation loop and its solvers. What is exported here is registered."""
 
+from .asynchronous import Asynchronous as Asynchronous
 from .flow import Flow as Flow
 from .gauss_newton import GaussNewton as GaussNewton
 from .gradient import Gradient as Gradient

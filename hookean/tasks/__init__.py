@@ -13,6 +13,7 @@ from .initialisation import Initialisation as Initialisation
 from .lateral import Lateral as Lateral
 from .modern_recall import ModernRecall as ModernRecall
 from .ood import OutOfDistribution as OutOfDistribution
+from .properties import Properties as Properties
 from .reach import Reach as Reach
 from .recall import Recall as Recall
 from .reconstruction import Reconstruction as Reconstruction
@@ -22,3 +23,4 @@ from .search import Search as Search
 from .sequences import Sequences as Sequences
 from .stability import Stability as Stability
 from .tracking import Tracking as Tracking
+from .tuned import Tuned as Tuned

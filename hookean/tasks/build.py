@@ -26,7 +26,10 @@ CHOICES: dict[Any, tuple[str, Mapping[str, Any]]] = {
     AbstractDensity: ("density", DENSITIES),
     AbstractSolver: (
         "solver",
-        {n: getattr(inference, n) for n in ("Gradient", "Flow", "Newton", "Langevin", "Projected", "LCA")},
+        {
+            n: getattr(inference, n)
+            for n in ("Gradient", "Flow", "Newton", "Langevin", "Projected", "Asynchronous", "LCA")
+        },
     ),
     inference.Langevin: ("chain", {"Langevin": inference.Langevin}),
     inference.LCA: ("solver", {"LCA": inference.LCA}),

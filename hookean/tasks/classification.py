@@ -216,6 +216,19 @@ def resolve_config(config: Classification) -> dict[str, Any]:
     return config.model_dump() | {"network": network, "algorithm": options} | named
 
 
+def evaluator(parts: Parts, batch_size: int) -> Callable[[Any, Split], metrics.Counts]:
+    """Return a function (arrays of the network, split) -> counts, compiled once for all splits."""
+    network = parts.state.network
+    shape = network.shapes[network.input or ""]
+    return metrics.evaluator(
+        parts.algorithm.class_energies,
+        lambda raw: parts.data.transform.evaluate(raw).reshape(raw.shape[0], *shape),
+        eqx.partition(network, eqx.is_array)[1],
+        batch_size,
+        lambda arrays, static: averaged(eqx.combine(arrays, static)),
+    )
+
+
 def _title(record: Record) -> str:
     return f"{record.label} on {record.dataset}, {record.network}, seed {record.seed}"
 
@@ -236,6 +249,7 @@ def _record(config: Classification, parts: Parts) -> Record:
         history=[],
         parameters=count_parameters(parts.state.network),
         passes=parts.algorithm.passes(parts.state.network),
+        needs=parts.algorithm.needs.words(),
     )
 
 
@@ -254,16 +268,7 @@ class _Run:
             config.batch_size,
             config.seed,
         )
-        network_static = eqx.partition(state.network, eqx.is_array)[1]
-        size = min(500, max(config.batch_size, 64))
-        shape = state.network.shapes[state.network.input or ""]
-        self.evaluate = metrics.evaluator(
-            parts.algorithm.class_energies,
-            lambda raw: parts.data.transform.evaluate(raw).reshape(raw.shape[0], *shape),
-            network_static,
-            size,
-            lambda arrays, static: averaged(eqx.combine(arrays, static)),
-        )
+        self.evaluate = evaluator(parts, min(500, max(config.batch_size, 64)))
         self.measure = jax.jit(self._measure)
         self.best = (-1.0, 0)
         self.chosen = jax.device_get(self._arrays(state))
@@ -421,4 +426,5 @@ class _Run:
     def _write(self) -> None:
         self.record.seconds |= self.trainer.seconds
         self.record.seconds["total"] = time.perf_counter() - self.began
+        self.record.memory_mebibytes = self.trainer.memory_mebibytes or self.record.memory_mebibytes
         write_record(self.folder, self.record)

@@ -19,7 +19,7 @@ from hookean.core.density import DENSITIES
 from hookean.core.network import Network
 from hookean.core.parameters import count_parameters
 from hookean.core.term import Prediction
-from hookean.inference import LCA, Flow, GaussNewton, Gradient, Langevin, Newton, Optax, Projected
+from hookean.inference import LCA, Asynchronous, Flow, GaussNewton, Gradient, Langevin, Newton, Optax, Projected
 from hookean.inference.flow import METHODS
 from hookean.inference.solver import AbstractSolver
 from hookean.registry import exported_classes, exported_functions, nearest
@@ -34,6 +34,7 @@ MADE = {
     "Langevin": Langevin(),
     "Projected": Projected(),
     "LCA": LCA(),
+    "Asynchronous": Asynchronous(),
 }
 ERRORS = {"coordinates": ErrorCoordinates()}
 
@@ -72,6 +73,8 @@ CHANGES = {
     "temperature": (Langevin(), Langevin(temperature=0.5)),
     "lower": (Projected(), Projected(lower=-0.5)),
     "upper": (Projected(), Projected(upper=0.1)),
+    "solver": (Asynchronous(Gradient(0.05)), Asynchronous(Gradient(0.06))),
+    "share": (Asynchronous(), Asynchronous(share=0.3)),
 }
 
 

@@ -46,6 +46,8 @@ LIKENESS = "closed_form/test_likeness.py"
 RECALL = "equivalence/test_recall.py"
 MEMORIES = "closed_form/test_memories.py"
 TRANSPOSED = "equivalence/test_transposed_convolution.py"
+DISTURBED = "equivalence/test_disturbed.py"
+RIVALS = "equivalence/test_rivals.py"
 
 MUTANTS = [
     # core
@@ -775,5 +777,38 @@ MUTANTS = [
         "return weight, (last, -first)",
         "the kernel meets the pixel beside its own",
         f"{TRANSPOSED}::test_transposed_convolution_is_the_convolution_of_an_image_with_zeros",
+    ),
+    # disturbed learning
+    Mutant(
+        "turned-along",
+        "learning/turned.py",
+        "across = direction - along * weight",
+        "across = direction + along * weight",
+        "the direction of turned feedback keeps its part along the weights",
+        f"{DISTURBED}::test_turning_keeps_the_length_and_makes_the_angle",
+    ),
+    Mutant(
+        "turned-forward",
+        "learning/turned.py",
+        "return self.weight @ jax.lax.stop_gradient(source) + route(back, source)",
+        "return self.weight @ source + route(back, source)",
+        "errors come down through the weights as well as through turned feedback",
+        f"{DISTURBED}::test_turned_feedback_is_backpropagation_through_other_matrices",
+    ),
+    Mutant(
+        "delay-one-late",
+        "tasks/waiting.py",
+        "return old[count % len(old)] if len(old) else new",
+        "return old[(count + 1) % len(old)] if len(old) else new",
+        "a delayed gradient arrives a step early",
+        f"{DISTURBED}::test_delays_hand_on_old_gradients",
+    ),
+    Mutant(
+        "peers-push",
+        "algorithms/ff.py",
+        "(jax.lax.stop_gradient(drive[0]) - drive[0])",
+        "(drive[0] - jax.lax.stop_gradient(drive[0]))",
+        "quiet units are pushed down",
+        f"{RIVALS}::test_quiet_units_are_pulled_by_their_peers",
     ),
 ]
