@@ -744,7 +744,7 @@ MUTANTS = [
         "for recall in (alone, together)",
         "for recall in (alone, alone)",
         "updates of all units at once are measured one at a time",
-        "tasks/test_symmetric.py::test_near_the_limit_of_the_projection_rule_updates_together_lose_what_updates_alone_keep",
+        f"{HOPFIELD}::test_near_the_limit_of_the_projection_rule_updates_together_lose_what_updates_alone_keep",
     ),
     Mutant(
         "mask-not-applied",

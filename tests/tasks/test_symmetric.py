@@ -2,8 +2,6 @@
 
 import math
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -47,11 +45,3 @@ def test_what_cannot_be_measured_is_refused(tmp_path):
         ModernRecall(dataset="digits", images=1000).run(tmp_path / "a", quiet=True)
     with pytest.raises(ConfigError, match="dataset must hold grey images"):
         Boltzmann(dataset="iris").run(tmp_path / "b", quiet=True)
-
-
-def test_near_the_limit_of_the_projection_rule_updates_together_lose_what_updates_alone_keep():
-    trial = jax.jit(Hopfield(units=60, rule="pseudo_inverse", cues=20).trial, static_argnums=1)
-    found = np.mean([trial(jnp.asarray(48), 48, key=jax.random.key(i)) for i in range(3)], axis=0)
-    fixed, share, alone, alone_spoiled, together, together_spoiled = found
-    assert fixed == share == alone == together == 1  # the patterns are fixed points in either order
-    assert together_spoiled < 0.2 < 0.4 < alone_spoiled
