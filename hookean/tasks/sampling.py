@@ -136,9 +136,7 @@ class Sampling(AbstractExperiment, frozen=True):
         return self._generator()[0]
 
     def measure(self, stage: Stage) -> None:
-        rows = findings.load(
-            self.dataset, download=self.download, subset=self.subset, validation=self.validation
-        )
+        rows = findings.load(self.dataset, download=self.download, subset=self.subset, validation=self.validation)
         if self.rival:
             self._measure_rival(stage, rows)
         else:
