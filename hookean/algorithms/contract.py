@@ -205,7 +205,8 @@ def forward_outputs(network: Network, batch: Clamps) -> Float[Array, "batch *out
     """
     output = require_output(network)
     given = {name: clamp for name, clamp in batch.items() if name != output}
-    return eqx.filter_vmap(lambda sample: network.forward(sample)[output])(given)
+    size = jax.tree.leaves(dict(batch))[0].shape[0]  # a decoder whose data are clamped is given nothing else
+    return eqx.filter_vmap(lambda sample: network.forward(sample)[output], axis_size=size)(given)
 
 
 def forward_class_energies(network: Network, sample: Float[Array, "*input"]) -> Float[Array, "classes"]:

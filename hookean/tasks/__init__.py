@@ -10,6 +10,8 @@ from .initialisation import Initialisation as Initialisation
 from .modern_recall import ModernRecall as ModernRecall
 from .ood import OutOfDistribution as OutOfDistribution
 from .reach import Reach as Reach
+from .recall import Recall as Recall
+from .reconstruction import Reconstruction as Reconstruction
 from .sampling import Sampling as Sampling
 from .sampling_cost import SamplingCost as SamplingCost
 from .search import Search as Search

@@ -1,4 +1,4 @@
-"""Training inside an experiment: epochs over any rows, with a checkpoint after each of them."""
+"""Training inside an experiment: epochs over any rows, with checkpoints."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -30,6 +30,7 @@ def fit(
     seed: int,
     after: Callable[[TrainState, int], dict[str, Any]] | None = None,
     part: str = "train",
+    every: int = 1,
 ) -> TrainState:
     """Train a network and return the last train state; the history of the record grows by an entry an epoch.
 
@@ -41,6 +42,7 @@ def fit(
         after: (train state, epochs behind it) -> measures that the entry of the epoch holds too.
         part: name of the checkpoint, where an experiment trains several networks; it stands in the entries of all
             parts but `train`.
+        every: write a checkpoint every so many epochs, and after the last one (default 1).
 
     Raises:
         Diverged: if energies or states leave the finite numbers.
@@ -63,7 +65,8 @@ def fit(
             entry |= {} if part == "train" else {"part": part}
             entry |= after(state, epoch + 1) if after is not None else {}
             stage.record.history.append(entry)
-            save(stage, path, state, epoch + 1)
+            if (epoch + 1) % every == 0 or epoch + 1 == epochs:
+                save(stage, path, state, epoch + 1)
             reporter.epoch(epoch + 1, energy=means["energy"])
     return state
 

@@ -1,5 +1,6 @@
 """Networks by name. A builder takes the shape of a sample and the number of outputs; what is exported is registered."""
 
+from .autoencoder import autoencoder as autoencoder
 from .decoder import decoder as decoder
 from .deep_vgg import vgg9 as vgg9
 from .deep_vgg import vgg13 as vgg13
