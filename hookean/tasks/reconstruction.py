@@ -143,7 +143,7 @@ class Reconstruction(AbstractExperiment, frozen=True):
             record.test = {"mse x 1000": 1000 * squared_error(look, state.network, loaded.test.inputs)}
         record.shown = ["mse x 1000"]
         record.selected_epoch = self.epochs
-        curve = {"x": [entry["epoch"] for entry in record.history], "y": [e["valid"]["mse"] for e in record.history]}
+        curve = {"x": [float(e["epoch"]) for e in record.history], "y": [e["valid"]["mse"] for e in record.history]}
         reading = "Mean squared error over all pixels of held-out images; pixels are in [0, 1]."
         record.charts = [Chart("Reconstruction", "epochs", "mean squared error", {"": curve}, log="y", reading=reading)]
         if self.pictures:
