@@ -41,6 +41,9 @@ RECURRENT = "equivalence/test_recurrent.py"
 SEQUENCES = "closed_form/test_linear_sequences.py"
 LANGEVIN = "closed_form/test_langevin.py"
 LIKENESS = "closed_form/test_likeness.py"
+RECALL = "equivalence/test_recall.py"
+MEMORIES = "closed_form/test_memories.py"
+TRANSPOSED = "equivalence/test_transposed_convolution.py"
 
 MUTANTS = [
     # core
@@ -697,5 +700,37 @@ MUTANTS = [
         "np.trace(D) - shared",
         "the shared part of two covariances counts once",
         f"{LIKENESS}::test_frechet_against_the_matrix_square_root",
+    ),
+    Mutant(
+        "mask-not-applied",
+        "core/observe.py",
+        "return sources[-1] * self.function(*sources[:-1])",
+        "return self.function(*sources[:-1])",
+        "missing values are taken for zeros",
+        f"{RECALL}::test_seen_through_a_mask_is_a_masked_clamp_with_its_free_part_at_the_minimum",
+    ),
+    Mutant(
+        "distance-without-half",
+        "tasks/memories.py",
+        "return -0.5 * seen @ (images**2).T",
+        "return -1.0 * seen @ (images**2).T",
+        "what makes a dot product a distance is twice as large",
+        f"{MEMORIES}::test_the_hopfield_network_gives_the_posterior_mean_under_the_noise",
+    ),
+    Mutant(
+        "error-over-all-pixels",
+        "tasks/memories.py",
+        "/ jnp.sum(1 - self.held, axis=1)",
+        "/ self.held.shape[1]",
+        "pixels that were given count as recalled",
+        f"{MEMORIES}::test_corruptions_hide_what_they_say",
+    ),
+    Mutant(
+        "transposed-shift",
+        "core/layers.py",
+        "return weight, (-first, last)",
+        "return weight, (last, -first)",
+        "the kernel meets the pixel beside its own",
+        f"{TRANSPOSED}::test_transposed_convolution_is_the_convolution_of_an_image_with_zeros",
     ),
 ]
