@@ -55,14 +55,19 @@ class Asynchronous(AbstractSolver):
         *,
         key: PRNGKeyArray,
     ) -> tuple[Variables, Any]:
-        key_solver, key_units = jax.random.split(key)
+        if self.solver.stochastic:
+            key, key_solver = jax.random.split(key)
+        else:
+            key_solver = key  # it draws nothing
         moved, state = self.solver.step(objective, variables, gradient, state, key=key_solver)
-        keys = jax.random.split(key_units, len(variables))
-        chosen = {
-            name: jax.random.bernoulli(k, self.share, old.shape)
-            for k, (name, old) in zip(keys, variables.items(), strict=True)
-        }
-        return {name: jnp.where(chosen[name], moved[name], old) for name, old in variables.items()}, state
+        # One draw for all nodes: every draw is a program of its own, and steps are written out.
+        chosen = jax.random.bernoulli(key, self.share, (sum(old.size for old in variables.values()),))
+        new, first = {}, 0
+        for name, old in variables.items():
+            here = chosen[first : first + old.size].reshape(old.shape)
+            new[name] = jnp.where(here, moved[name], old)
+            first += old.size
+        return new, state
 
     def terminate(self, state: Any) -> Bool[Array, ""]:
         del state
