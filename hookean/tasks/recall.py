@@ -66,7 +66,7 @@ class Recall(AbstractExperiment, frozen=True):
         threshold: an image is recalled where its mean squared error over the pixels that are not held is below this.
         plain_steps: beside the solver also take so many plain gradient steps on states from zero, on the first N and
             the first eight cues (default 0: none).
-        plain_rate: their rate per sample (published: 0.008 to 0.02; the default is as fast as is stable here).
+        plain_rate: their rate per sample (default 0.004; published: 0.008 to 0.02).
         pictures: number of cues whose pictures are kept.
     """
 
