@@ -41,6 +41,8 @@ RECURRENT = "equivalence/test_recurrent.py"
 SEQUENCES = "closed_form/test_linear_sequences.py"
 LANGEVIN = "closed_form/test_langevin.py"
 LIKENESS = "closed_form/test_likeness.py"
+GRAPHS = "equivalence/test_graphs.py"
+LATERAL = "closed_form/test_lateral.py"
 
 MUTANTS = [
     # core
@@ -697,5 +699,38 @@ MUTANTS = [
         "np.trace(D) - shared",
         "the shared part of two covariances counts once",
         f"{LIKENESS}::test_frechet_against_the_matrix_square_root",
+    ),
+    # graphs and lateral connections
+    Mutant(
+        "mask-forgotten",
+        "core/edges.py",
+        "(self.weight if self.mask is None else self.weight * self.mask) @ state",
+        "self.weight @ state",
+        "couplings that are missing learn",
+        f"{GRAPHS}::test_missing_couplings_stay_missing",
+    ),
+    Mutant(
+        "ends-of-an-edge",
+        "core/edges.py",
+        "signal[plan.rows] * state[plan.columns]",
+        "signal[plan.columns] * state[plan.rows]",
+        "the gradient of a sparse coupling takes its ends for each other",
+        f"{GRAPHS}::test_gradients_of_edges_against_differences",
+    ),
+    Mutant(
+        "potential-without-itself",
+        "inference/lca.py",
+        "(active - state[name] - smooth)",
+        "(-state[name] - smooth)",
+        "units inhibit themselves",
+        f"{LATERAL}::test_locally_competitive_units_settle_at_the_lasso",
+    ),
+    Mutant(
+        "sanger-without-order",
+        "classical/sanger.py",
+        "jnp.tril(y.T @ y)",
+        "(y.T @ y)",
+        "every unit sees what all others leave, which is the rule of the subspace",
+        f"{LATERAL}::test_sanger_learns_the_components_in_order",
     ),
 ]
