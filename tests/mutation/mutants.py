@@ -48,6 +48,8 @@ MEMORIES = "closed_form/test_memories.py"
 TRANSPOSED = "equivalence/test_transposed_convolution.py"
 DISTURBED = "equivalence/test_disturbed.py"
 RIVALS = "equivalence/test_rivals.py"
+GRAPHS = "equivalence/test_graphs.py"
+LATERAL = "closed_form/test_lateral.py"
 
 MUTANTS = [
     # core
@@ -810,5 +812,38 @@ MUTANTS = [
         "(drive[0] - jax.lax.stop_gradient(drive[0]))",
         "quiet units are pushed down",
         f"{RIVALS}::test_quiet_units_are_pulled_by_their_peers",
+    ),
+    # graphs and lateral connections
+    Mutant(
+        "mask-forgotten",
+        "core/edges.py",
+        "(self.weight if self.mask is None else self.weight * self.mask) @ state",
+        "self.weight @ state",
+        "couplings that are missing learn",
+        f"{GRAPHS}::test_missing_couplings_stay_missing",
+    ),
+    Mutant(
+        "ends-of-an-edge",
+        "core/edges.py",
+        "signal[plan.rows] * state[plan.columns]",
+        "signal[plan.columns] * state[plan.rows]",
+        "the gradient of a sparse coupling takes its ends for each other",
+        f"{GRAPHS}::test_gradients_of_edges_against_differences",
+    ),
+    Mutant(
+        "potential-without-itself",
+        "inference/lca.py",
+        "(active - state[name] - smooth)",
+        "(-state[name] - smooth)",
+        "units inhibit themselves",
+        f"{LATERAL}::test_locally_competitive_units_settle_at_the_lasso",
+    ),
+    Mutant(
+        "sanger-without-order",
+        "classical/sanger.py",
+        "jnp.tril(y.T @ y)",
+        "(y.T @ y)",
+        "every unit sees what all others leave, which is the rule of the subspace",
+        f"{LATERAL}::test_sanger_learns_the_components_in_order",
     ),
 ]
