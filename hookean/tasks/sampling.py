@@ -15,7 +15,7 @@ from .. import algorithms, data
 from ..algorithms.contract import AbstractAlgorithm
 from ..classical.vae import VAE, learn_epoch
 from ..core import builders
-from ..core.coordinates import StateCoordinates
+from ..core.coordinates import ErrorCoordinates, StateCoordinates
 from ..core.density import Bernoulli, Gaussian
 from ..core.network import Network
 from ..core.parameters import count_parameters
@@ -49,6 +49,9 @@ class Sampling(AbstractExperiment, frozen=True):
         validation: hold samples against a part of the training samples that is kept back, and not against the test
             samples: for the choice of everything above (default false).
         generation: options of the chains that generate which differ from the chain of the algorithm.
+        coordinates: in which the chains that generate move: states, or prediction errors (default states). Both sample
+            the same distribution; while the data node is free too, the errors are independent, and mix as fast as the
+            rate allows.
         length: how many chains run and how long.
         exact: number of samples that are drawn node by node beside the chains, as the limit of long chains.
         judge_epochs: epochs of the classifier behind FID and inception score (default 3).
@@ -73,6 +76,7 @@ class Sampling(AbstractExperiment, frozen=True):
     subset: int | None = pydantic.Field(default=None, ge=1)
     validation: bool = False
     generation: dict[str, Any] = pydantic.Field(default={})
+    coordinates: Literal["states", "errors"] = "states"
     length: chains.Length = chains.Length()
     exact: int = pydantic.Field(default=2000, ge=100)
     judge_epochs: int = pydantic.Field(default=3, ge=0)
@@ -182,7 +186,7 @@ class Sampling(AbstractExperiment, frozen=True):
             {source: self._inputs(labels)},
             self.generator(),
             self.length,
-            coordinates=getattr(algorithm, "coordinates", StateCoordinates()),
+            coordinates=StateCoordinates() if self.coordinates == "states" else ErrorCoordinates(),
             watch=rows.watch,
             key=jax.random.fold_in(key, 1),
         )
