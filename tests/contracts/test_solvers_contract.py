@@ -3,8 +3,8 @@
 import inspect
 
 import diffrax
-import examples
 import equinox as eqx
+import examples
 import jax
 import jax.numpy as jnp
 import numpy as np
