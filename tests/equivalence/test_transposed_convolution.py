@@ -13,7 +13,7 @@ from hookean.core.parameters import count_parameters
 from hookean.learning.backprop import backprop
 
 
-@pytest.mark.parametrize("kernel", [2, 3, 4, 5, 7])
+@pytest.mark.parametrize("kernel", [3, 4, 7])
 def test_transposed_convolution_is_the_convolution_of_an_image_with_zeros(kernel, keys):
     layer = TransposedConvolution(3, 2, jnp.tanh, kernel=kernel, key=keys(0))
     state = np.asarray(jax.random.normal(keys(1), (4, 5, 3)))
@@ -29,7 +29,7 @@ def test_transposed_convolution_is_the_convolution_of_an_image_with_zeros(kernel
     )
 
 
-@pytest.mark.parametrize("kernel", [2, 3, 4, 5, 7])
+@pytest.mark.parametrize("kernel", [3, 4, 7])
 def test_halving_convolution_reads_a_window_around_every_second_pixel(kernel, keys):
     layer = HalvingConvolution(2, 3, jnp.tanh, kernel=kernel, key=keys(0))
     image = np.asarray(jax.random.normal(keys(1), (8, 6, 2)))
