@@ -38,4 +38,4 @@ def draw() -> Figure:
 if __name__ == "__main__":
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent
     with matplotlib.rc_context(STYLE):
-        draw().savefig(folder / "samples.png", dpi=100)
+        draw().savefig(folder / "samples.png", dpi=90)

@@ -52,7 +52,7 @@ def test_chains_in_errors_have_the_closed_covariance(tmp_path):
     test = config.run(tmp_path, quiet=True).test
     # The largest of three entries in standard errors: beyond 3.6 in one of a thousand cases.
     assert test["covariance error (standard errors)"] < 3.6
-    assert test["split R-hat"] < 1.05
+    assert test["split R-hat"] < 1.1  # the noise of 40 draws a chain is near 0.08
     assert test["effective samples"] > 500
 
 
