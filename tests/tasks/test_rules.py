@@ -52,7 +52,8 @@ def test_properties_are_measured_where_the_rule_has_them(algorithm, turns, moves
     lost = 100 * record.test["accuracy"] + record.test["1 of the units lost, points in the end"]
     assert lost < 20, "without hidden units there is nothing but the bias of the output"
     assert [entry["epoch"] for entry in record.history] == [1, 2]
-    assert record.test["products awaited"] == {"PC": 5, "DFA": 3, "SoftHebb": 0}[algorithm["name"]]
+    waits = record.test["products awaited"]
+    assert waits > 3 if moves else waits == {"DFA": 3, "SoftHebb": 0}[algorithm["name"]]
     assert set(record.shown) >= {"accuracy", "products awaited"}
 
 
