@@ -144,7 +144,8 @@ def spread(values: Sequence[float]) -> str:
     if not values:
         return "-"
     value = mean_interval(values)
-    return f"{value.mean:.4g}" + ("" if math.isnan(value.sd) else f" ± {value.sd:.2g}")
+    sd = 0.0 if len(set(values)) == 1 else value.sd  # not what rounding leaves
+    return f"{value.mean:.4g}" + ("" if math.isnan(value.sd) else f" ± {sd:.2g}")
 
 
 def paired_table(records: Sequence[Record], against: str | None = None) -> Table | None:
