@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from oracles import relaxed
 from scipy.integrate import solve_ivp
 from sklearn.decomposition import PCA
 from sklearn.linear_model import Lasso
@@ -26,7 +27,6 @@ from hookean.core.layers import identity
 from hookean.core.network import Network
 from hookean.core.term import Coupling, Prediction
 from hookean.inference import LCA, Gradient
-from hookean.inference.relax import relax
 
 
 def test_winners_keep_the_largest_and_pass_gradients_through_them_alone():
@@ -58,7 +58,9 @@ def competition(strength, drive, steps=4000):
         {"x": Prediction("x", "s", identity), "lateral": LateralInhibition(strength).term("x")},
     )
     solver = Gradient(0.01)
-    return jnp.maximum(relax(network, {"s": drive[None]}, solver=solver, steps=steps, initial=Zero()).states["x"][0], 0)
+    return jnp.maximum(
+        relaxed(network, {"s": drive[None]}, solver=solver, steps=steps, initial=Zero()).states["x"][0], 0
+    )
 
 
 @pytest.mark.parametrize(("strength", "survivors"), [(0.3, 4), (0.6, 3), (1.5, 1)])
@@ -95,7 +97,7 @@ def test_locally_competitive_units_settle_at_the_lasso(coding, positive):
     features, signals = coding
     weight, (m, n) = 0.25, features.shape
     network = sparse_network(features, weight, positive)
-    found = relax(network, {"x": jnp.asarray(signals)}, solver=LCA(0.3), steps=2500, initial=Zero()).states["a"]
+    found = relaxed(network, {"x": jnp.asarray(signals)}, solver=LCA(0.3), steps=2500, initial=Zero()).states["a"]
     for signal, code in zip(signals, np.asarray(found), strict=True):
         lasso = Lasso(alpha=weight / m, fit_intercept=False, positive=positive, tol=1e-15, max_iter=100_000)
         expected = lasso.fit(features, signal).coef_
@@ -109,7 +111,7 @@ def test_locally_competitive_units_settle_at_the_lasso(coding, positive):
 
 def test_energy_of_sparse_coding_never_rises(coding):
     features, signals = coding
-    end = relax(
+    end = relaxed(
         sparse_network(features, 0.25),
         {"x": jnp.asarray(signals)},
         solver=LCA(0.1),
@@ -124,7 +126,7 @@ def test_energy_of_sparse_coding_never_rises(coding):
 
 def test_without_a_sparse_term_the_solver_is_gradient_descent(mlp):
     one, other = (
-        relax(mlp.network, mlp.train, solver=s, steps=5, unroll=False).states for s in (LCA(0.1), Gradient(0.1))
+        relaxed(mlp.network, mlp.train, solver=s, steps=5, unroll=False).states for s in (LCA(0.1), Gradient(0.1))
     )
     for name in one:
         np.testing.assert_array_equal(one[name], other[name])
@@ -134,8 +136,8 @@ def test_sparse_solver_starts_where_it_is_told(coding):
     """At the solution it stays: the first potential belongs to the first state."""
     features, signals = coding
     network, clamps = sparse_network(features, 0.25), {"x": jnp.asarray(signals[:1])}
-    found = relax(network, clamps, solver=LCA(0.3), steps=2500, initial=Zero()).states["a"]
-    again = relax(network, clamps, solver=LCA(0.3), steps=1, initial=Given({"a": found})).states["a"]
+    found = relaxed(network, clamps, solver=LCA(0.3), steps=2500, initial=Zero()).states["a"]
+    again = relaxed(network, clamps, solver=LCA(0.3), steps=1, initial=Given({"a": found})).states["a"]
     np.testing.assert_allclose(again, found, atol=1e-9)
 
 
@@ -144,7 +146,7 @@ def test_every_competition_serves_in_a_perceptron(lateral, key):
     network = mlp(5, 3, hidden=(10, 8), activation=jnp.tanh, lateral=lateral, key=key)
     plain = mlp(5, 3, hidden=(10, 8), activation=jnp.tanh, key=key)
     batch = {"x": jax.random.normal(key, (4, 5)), "y": jax.nn.one_hot(jnp.arange(4) % 3, 3, dtype=float)}
-    one, other = (relax(n, batch, solver=Gradient(0.1), steps=4, unroll=False).states for n in (network, plain))
+    one, other = (relaxed(n, batch, solver=Gradient(0.1), steps=4, unroll=False).states for n in (network, plain))
     assert all(float(jnp.abs(one[h] - other[h]).max()) > 1e-4 for h in ("h1", "h2"))
     assert set(network.term_names) - set(plain.term_names) <= {"h1 lateral", "h2 lateral"}
 

@@ -114,12 +114,9 @@ def test_one_state_vector_by_hand(name):
     np.testing.assert_allclose(-bias, np.where(predicted, e.mean(axis=0), 0), atol=1e-12)
 
 
-@pytest.mark.parametrize(("name", "mode"), [("random", "train"), ("small world", "complete")])
-def test_edges_alone_are_the_masked_matrix(name, mode):
-    dense, sparse = (build(EVERY[name], sparse=s) for s in (False, True))
-    clamps = batch()
-    if mode == "complete":
-        clamps = {"x": Masked(clamps["x"], jnp.tile(jnp.arange(GROUPS[0]) < 3, (6, 1)))}
+def test_edges_alone_are_the_masked_matrix():
+    dense, sparse = (build(Random(0.3), sparse=s) for s in (False, True))
+    clamps = {"x": Masked(batch()["x"], jnp.tile(jnp.arange(GROUPS[0]) < 3, (6, 1)))}
     (a, ga, _), (b, gb, _) = (settle(n, clamps) for n in (dense, sparse))
     close(a.states, b.states, atol=1e-13)
     total = 0
