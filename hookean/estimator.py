@@ -213,13 +213,14 @@ class PredictiveCodingClassifier(ClassifierMixin, BaseEstimator):
         self.validation_scores_ = None if held_out is None else scores
         # A compiled step takes its buffers away, so those of the template are copied.
         first = state = kept = _copy(trainer.template)
+        algorithm = self._algorithm()[0]
         for epoch, (state, means) in enumerate(self._epochs(trainer, first)):
             self.loss_curve_.append(means["energy"])
             line = (
                 f"epoch {epoch + 1}/{self.max_epochs}  energy {means['energy']:.4g}  accuracy {means['accuracy']:.4f}"
             )
             if held_out is not None:
-                predicted = np.argmax(_log_probabilities(trainer.algorithm, state.network, held_out.inputs), axis=1)
+                predicted = np.argmax(_log_probabilities(algorithm, state.network, held_out.inputs), axis=1)
                 scores.append(float(np.mean(predicted == held_out.labels)))
                 line += f"  held-out accuracy {scores[-1]:.4f}"
                 if np.argmax(scores) == epoch:

@@ -96,7 +96,19 @@ class Needs:
         )
 
 
-class AbstractAlgorithm(eqx.Module):
+class AbstractLearner(eqx.Module):
+    """What a training loop drives: it learns from one batch after the other, and its weights stand in a train state."""
+
+    @abc.abstractmethod
+    def init(self, network: Network, *, key: PRNGKeyArray) -> TrainState:
+        """Return the state before the first batch."""
+
+    @abc.abstractmethod
+    def step(self, state: TrainState, batch: Clamps, *, key: PRNGKeyArray) -> tuple[TrainState, Info]:
+        """Learn from one batch."""
+
+
+class AbstractAlgorithm(AbstractLearner):
     """A way to train a network from batches of clamped values.
 
     The fields are the algorithm's own settings; the rule that turns gradients into weight changes is `optimiser`.
@@ -177,10 +189,6 @@ class AbstractAlgorithm(eqx.Module):
         """
         del batch, key
         return state.memory
-
-    @abc.abstractmethod
-    def step(self, state: TrainState, batch: Clamps, *, key: PRNGKeyArray) -> tuple[TrainState, Info]:
-        """Learn from one batch."""
 
     def predict(self, network: Network, batch: Clamps) -> Float[Array, "batch *output"]:
         """Return the prediction of the output node; a clamp on it is ignored.

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pydantic
-from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
+from jaxtyping import Array, Float, PRNGKeyArray, UInt8
 
 from .. import data
-from ..algorithms.contract import AbstractAlgorithm, Info, Signal, TrainState
+from ..algorithms.contract import AbstractLearner, Info, TrainState
 from ..classical.annealed_importance import AnnealedImportance, Partition, schedule
 from ..classical.contrastive_divergence import ContrastiveDivergence, ContrastiveState
 from ..classical.restricted_boltzmann import RestrictedBoltzmann, draw, logit
@@ -33,34 +33,18 @@ SHOWN = 12
 SWEEPS = (1, 10, 100, 1000)
 
 
-class Contrastive(AbstractAlgorithm):
+class Contrastive(AbstractLearner):
     """Contrastive divergence as the training loop has it: the machine is a term, the chains are the memory.
 
     The visible node is clamped to bits that are drawn from grey levels anew at every step.
     """
 
     rule: ContrastiveDivergence
-    optimiser: optax.GradientTransformation
     chains: int = eqx.field(static=True, default=100)
-
-    label: ClassVar[str] = "contrastive divergence"
-    reference: ClassVar[str] = ContrastiveDivergence.__doc__ or ""
-    cost: ClassVar[str] = "2 k + 4 products with the weights"
-
-    def check(self, network: Network) -> None:
-        del network
-
-    def updates_per_batch(self) -> int:
-        return 1
 
     def init(self, network: Network, *, key: PRNGKeyArray) -> TrainState:
         first = self.rule.init(machine(network), chains=self.chains, key=key)
         return TrainState(network, first.optimiser, first.updates, jnp.zeros((), jnp.int32), first.chains)
-
-    def signal(
-        self, network: Network, batch: Clamps, *, epoch: Int[Array, ""] | int, key: PRNGKeyArray, record: bool = False
-    ) -> Signal:
-        raise NotImplementedError("contrastive divergence learns in `step` alone: its gradient depends on its chains.")
 
     def step(self, state: TrainState, batch: Clamps, *, key: PRNGKeyArray) -> tuple[TrainState, Info]:
         before = ContrastiveState(machine(state.network), state.optimiser, state.memory, state.updates)
@@ -154,7 +138,7 @@ class Boltzmann(AbstractExperiment, frozen=True):
         updates = self.epochs * (samples // self.batch_size)
         optimiser = optax.sgd(optax.linear_schedule(self.rate, 0.0, updates), self.momentum or None)
         rule = ContrastiveDivergence(self.sweeps, self.rule == "pcd", self.decay, optimiser)
-        return Contrastive(rule, optimiser, self.chains)
+        return Contrastive(rule, self.chains)
 
     def _likelihood(self, stage: Stage, rbm: RestrictedBoltzmann, base: Array, splits: dict[str, Array]) -> None:
         sampler = AnnealedImportance(schedule(*self.temperatures), self.runs)

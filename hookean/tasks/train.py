@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from ..algorithms.contract import AbstractAlgorithm, Info, TrainState
+from ..algorithms.contract import AbstractLearner, Info, TrainState
 from ..core.clamp import Clamps
 from ..core.network import Network
 from ..core.normalise import measured
@@ -67,7 +67,7 @@ class Trainer:
         compiled: the step, if a trainer that differs from this one in data and seed alone has compiled it already.
     """
 
-    algorithm: AbstractAlgorithm
+    algorithm: AbstractLearner
     template: TrainState
     rows: Rows
     clamps: Callable[[Rows, PRNGKeyArray], Clamps]
@@ -181,7 +181,7 @@ def labelled(network: Network, inputs: Array, labels: Int[Array, "batch"], class
 
 
 def classifier(
-    algorithm: AbstractAlgorithm,
+    algorithm: AbstractLearner,
     state: TrainState,
     split: Split,
     transform: Transform,
