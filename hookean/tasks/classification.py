@@ -22,11 +22,11 @@ from ..core.normalise import averaged, measured
 from ..core.parameters import count_parameters
 from ..data.dataset import AbstractDataset, Data, Split
 from ..data.split import subset, validation_split, with_label_noise
-from ..record import Record, environment, read_record, write_arrays, write_record, write_text
+from ..record import Record, environment, write_arrays, write_record, write_text
 from ..registry import exported_classes, exported_functions, find
 from . import checkpoint, evidence, metrics
 from .build import ConfigError, construct, network_label, resolve
-from .contract import AbstractTask, config_text, now, require_fresh, same_config
+from .contract import AbstractTask, config_text, finished, now, require_same
 from .optimiser import Optimiser
 from .progress import Reporter
 from .train import Diverged, classifier, labelled
@@ -188,16 +188,14 @@ def run(
     """
     began = time.perf_counter()
     resolved = resolve_config(config)
-    if not resume:
-        require_fresh(folder)
-    elif (folder / "record.json").exists():
-        earlier = read_record(folder / "record.json")
-        if earlier.status == "finished" and same_config(earlier.config, resolved):
-            return earlier
+    earlier = finished(folder, resolved, resume=resume)
+    if earlier is not None:
+        return earlier
     parts = build(config)
     record = _record(config, parts)
     record.seconds["data"] = time.perf_counter() - began
-    return _Run(config, parts, folder, record, Reporter(_title(record), quiet=quiet)).go(resume, watch)
+    title = f"{record.label} on {record.dataset}, {record.network}, seed {record.seed}"
+    return _Run(config, parts, folder, record, Reporter(title, quiet=quiet)).go(resume, watch)
 
 
 def resolve_config(config: Classification) -> dict[str, Any]:
@@ -227,10 +225,6 @@ def evaluator(parts: Parts, batch_size: int) -> Callable[[Any, Split], metrics.C
         batch_size,
         lambda arrays, static: averaged(eqx.combine(arrays, static)),
     )
-
-
-def _title(record: Record) -> str:
-    return f"{record.label} on {record.dataset}, {record.network}, seed {record.seed}"
 
 
 def _record(config: Classification, parts: Parts) -> Record:
@@ -348,9 +342,7 @@ class _Run:
         return evidence.measure(self.parts.algorithm, network, batch, epoch=epoch, key=jax.random.key(0), memory=memory)
 
     def _evidence_sample(self) -> tuple[Any, Any]:
-        return self._sample(max(SHOWN, min(self.config.batch_size, len(self.parts.valid.labels))))
-
-    def _sample(self, size: int) -> tuple[Any, Any]:
+        size = max(SHOWN, self.config.batch_size)  # all of them, where fewer are held out
         return self.parts.valid.inputs[:size], self.parts.valid.labels[:size]
 
     def _arrays(self, state: TrainState) -> Any:
@@ -389,7 +381,8 @@ class _Run:
         }
 
     def _keep_samples(self, dynamic: Any, memory: Any) -> None:
-        inputs, labels = self._sample(SHOWN)
+        sample = self._evidence_sample()
+        inputs, labels = (part[:SHOWN] for part in sample)
         network = averaged(self._network(dynamic))
         shape = network.shapes[network.input or ""]
         fed = self.parts.data.transform.evaluate(inputs).reshape(len(labels), *shape)
@@ -399,7 +392,7 @@ class _Run:
             "sample_labels": np.asarray(labels),
             "sample_predictions": np.asarray(jnp.argmin(energies, axis=-1)),
         }
-        found = self.measure(dynamic, memory, *self._evidence_sample(), jnp.asarray(self.record.selected_epoch))
+        found = self.measure(dynamic, memory, *sample, jnp.asarray(self.record.selected_epoch))
         errors = found.get("errors", {})
         arrays |= {f"sample_error/{name}": np.asarray(error[:SHOWN], np.float32) for name, error in errors.items()}
         write_arrays(self.folder, arrays)
@@ -416,8 +409,7 @@ class _Run:
             return self.parts.state, 0
         dynamic, static = eqx.partition(self.parts.state, eqx.is_array)
         tree, header = checkpoint.load(path, {"state": dynamic, "chosen": self.chosen})
-        if not same_config(header["record"]["config"], self.record.config):
-            raise ConfigError(f"{path} was made with another configuration (see config.toml beside it).")
+        require_same(path, header["record"]["config"], self.record.config)
         self.chosen, self.best = tree["chosen"], tuple(header["best"])
         self.record = Record(**(header["record"] | {"status": "running", "message": None}))
         self.trainer.seconds |= {name: self.record.seconds[name] for name in self.trainer.seconds}

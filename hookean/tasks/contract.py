@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import pydantic
 import tomli_w
 
-from ..record import Record
+from ..record import Record, read_record
 from .build import NONE, ConfigError
 
 
@@ -20,7 +20,28 @@ def require_fresh(folder: Path) -> None:
         raise ConfigError(f"{folder} holds a run already. Add --resume to go on with it, or choose another --out.")
 
 
-def same_config(one: dict[str, Any], other: dict[str, Any]) -> bool:
+def finished(folder: Path, resolved: dict[str, Any], *, resume: bool) -> Record | None:
+    """Return the record in the folder if it is that of this config and finished; None if there is something to run.
+
+    Raises:
+        ConfigError: if the folder holds a run and nobody asked to resume it.
+    """
+    if not resume:
+        require_fresh(folder)
+    elif (folder / "record.json").exists():
+        earlier = read_record(folder / "record.json")
+        if earlier.status == "finished" and _same(earlier.config, resolved):
+            return earlier
+    return None
+
+
+def require_same(path: Path, stored: dict[str, Any], resolved: dict[str, Any]) -> None:
+    """Raise ConfigError if the resolved config stored in a checkpoint does not lead to the same run as this one."""
+    if not _same(stored, resolved):
+        raise ConfigError(f"{path} was made with another configuration (see config.toml beside it).")
+
+
+def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
     """Say whether two resolved configs lead to the same run.
 
     Where the data came from makes no difference, nor whether an option that is None is named: a record from before the

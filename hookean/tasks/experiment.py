@@ -12,8 +12,8 @@ import jax
 import numpy as np
 import pydantic
 
-from ..record import Record, environment, read_record, write_arrays, write_record, write_text
-from .contract import AbstractTask, config_text, now, require_fresh, same_config
+from ..record import Record, environment, write_arrays, write_record, write_text
+from .contract import AbstractTask, config_text, finished, now
 from .progress import Bar
 from .train import Diverged
 
@@ -110,12 +110,9 @@ class AbstractExperiment(AbstractTask, frozen=True):
     def _run(self, folder: Path, resume: bool, quiet: bool) -> Record:
         self.check()
         resolved, names = self.resolved(), self.names()
-        if not resume:
-            require_fresh(folder)
-        elif (folder / "record.json").exists():
-            earlier = read_record(folder / "record.json")
-            if earlier.status == "finished" and same_config(earlier.config, resolved):
-                return earlier
+        earlier = finished(folder, resolved, resume=resume)
+        if earlier is not None:
+            return earlier
         record = Record(
             task=self.name,
             label=names["label"],

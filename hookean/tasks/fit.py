@@ -8,11 +8,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from ..algorithms.contract import AbstractAlgorithm, TrainState
+from ..algorithms.contract import AbstractLearner, TrainState
 from ..core.network import Network
 from . import checkpoint
 from .build import ConfigError
-from .contract import same_config
+from .contract import require_same
 from .experiment import Stage
 from .progress import Reporter
 from .train import Rows, Trainer
@@ -20,7 +20,7 @@ from .train import Rows, Trainer
 
 def fit(
     stage: Stage,
-    algorithm: AbstractAlgorithm,
+    algorithm: AbstractLearner,
     network: Network,
     rows: Rows,
     clamps: Callable[[Rows, Any], Any],
@@ -35,6 +35,7 @@ def fit(
     """Train a network and return the last train state; the history of the record grows by an entry an epoch.
 
     Arguments:
+        algorithm: what learns.
         rows: arrays with a leading axis of samples, by name.
         clamps: (rows of a batch, key) -> clamps of a step.
         epochs, batch_size: how long, and how many samples a step.
@@ -87,8 +88,7 @@ def resumed(stage: Stage, path: Path, state: Any) -> tuple[Any, int]:
         return state, 0
     dynamic, static = eqx.partition(state, eqx.is_array)
     tree, header = checkpoint.load(path, dynamic)
-    if not same_config(header["config"], stage.record.config):
-        raise ConfigError(f"{path} was made with another configuration (see config.toml beside it).")
+    require_same(path, header["config"], stage.record.config)
     stage.record.history = header["history"]
     tree = jax.tree.map(jnp.asarray, tree)
     return eqx.combine(tree, static), header["epoch"]

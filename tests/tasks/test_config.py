@@ -12,7 +12,7 @@ from hookean.tasks import Classification, Depth
 from hookean.tasks.build import ConfigError
 from hookean.tasks.classification import resolve_config
 from hookean.tasks.config import configure, merge, parse_overrides
-from hookean.tasks.contract import same_config, without_none
+from hookean.tasks.contract import require_same, without_none
 from hookean.tasks.grid import grid, run_all, seeds, study
 from hookean.tasks.optimiser import Optimiser, from_zero, warmup_cosine, weight_norm
 
@@ -335,9 +335,10 @@ def test_a_rule_is_that_of_optax_and_holds_its_rate_in_memory(options, rule, sch
 def test_a_config_from_before_an_option_existed_is_the_same():
     new = {"optimiser": {"name": "sgd", "rate": 0.1, "clip": None}, "epochs": 3}
     old = {"optimiser": {"name": "sgd", "rate": 0.1}, "epochs": 3}
-    assert same_config(old, new)
-    assert not same_config(old, {"optimiser": new["optimiser"] | {"clip": 1.0}, "epochs": 3})
-    assert not same_config(old, new | {"epochs": None})
+    require_same(Path("checkpoint"), old, new)
+    for other in ({"optimiser": new["optimiser"] | {"clip": 1.0}, "epochs": 3}, new | {"epochs": None}):
+        with pytest.raises(ConfigError, match="made with another configuration"):
+            require_same(Path("checkpoint"), old, other)
 
 
 @pytest.mark.parametrize("name", ["adamw", "adam", "sgd"])
