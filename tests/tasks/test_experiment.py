@@ -9,9 +9,12 @@ import optax
 import pytest
 
 import hookean
+from hookean import tasks
 from hookean.data.dataset import DataError
 from hookean.record import Chart, Images, RecordError, read_arrays, read_record
+from hookean.registry import exported_classes
 from hookean.tasks.build import ConfigError
+from hookean.tasks.contract import AbstractTask
 from hookean.tasks.experiment import AbstractExperiment
 from hookean.tasks.fit import fit
 from hookean.tasks.suite import Entry, run_suite, suite
@@ -149,10 +152,6 @@ def test_suites_are_told_apart():
 
 
 def test_every_task_has_a_version_of_seconds():
-    from hookean import tasks
-    from hookean.registry import exported_classes
-    from hookean.tasks.contract import AbstractTask
-
     for task in exported_classes(tasks, AbstractTask).values():
         assert task.smoke, f"{task.name} must state its smallest version"
         task(**task.smoke).check()
