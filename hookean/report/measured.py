@@ -75,7 +75,7 @@ def _lines(same: Sequence[Chart]) -> dict[str, Curve]:
     found = {}
     for name in names:
         drawn = [chart.lines[name] for chart in same if name in chart.lines]
-        line = curve(dict(zip(one["x"], one["y"], strict=True)) for one in drawn)
+        line = curve(_tracks(drawn, "x" in same[0].log))
         if line is not None and len(drawn) == 1 and "low" in drawn[0]:
             kept = [i for i in np.argsort(drawn[0]["x"], kind="stable") if np.isfinite(drawn[0]["y"][i])]
             low, high = (np.asarray(drawn[0][edge], float)[kept] for edge in ("low", "high"))
@@ -84,6 +84,28 @@ def _lines(same: Sequence[Chart]) -> dict[str, Curve]:
         if line is not None:
             found[name] = line
     return found
+
+
+def _tracks(drawn: Sequence[Mapping[str, Sequence[float]]], logarithmic: bool) -> list[dict[float, float]]:
+    """Return x -> value for the same line of every seed.
+
+    Seeds that were measured at places of their own (bins that follow the values) are read between these, at the places
+    of all and over the range that they share, so that a mean never steps from some seeds to others.
+    """
+    tracks = [{float(x): float(y) for x, y in zip(one["x"], one["y"], strict=True)} for one in drawn]
+    most = max(tracks, key=len)
+    if all(track.keys() <= most.keys() for track in tracks):
+        return tracks
+    finite = [sorted((x, y) for x, y in track.items() if np.isfinite(y)) for track in tracks]
+    finite = [points for points in finite if points]
+    first = max((points[0][0] for points in finite), default=np.inf)
+    last = min((points[-1][0] for points in finite), default=-np.inf)
+    places = np.asarray(sorted({x for points in finite for x, _ in points if first <= x <= last}))
+    if not len(places):
+        return tracks
+    scale = np.log if logarithmic else np.asarray
+    read = [np.interp(scale(places), scale(x), y) for x, y in (np.asarray(points).T for points in finite)]
+    return [dict(zip(places.tolist(), values.tolist(), strict=True)) for values in read]
 
 
 def _plot(chart: Chart, lines: Mapping[str, Mapping[str, Curve]]) -> Plot:

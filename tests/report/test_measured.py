@@ -59,6 +59,20 @@ def test_charts_of_one_title_are_means_over_seeds():
     assert panel.drawing.axes[0].get_xscale() == panel.drawing.axes[0].get_yscale() == "log"
 
 
+def test_seeds_with_places_of_their_own_are_read_between_them():
+    """Two parallel lines over the logarithm of x, at different places: the mean is the line between them everywhere."""
+    runs = []
+    for seed, (places, offset) in enumerate((([1.0, 10.0, 1000.0], -1.0), ([2.0, 50.0, 100.0, 5000.0], 1.0))):
+        made = run("one", seed, value=1.0)
+        lines = {"": {"x": places, "y": [float(np.log10(x)) + offset for x in places]}}
+        made.charts = [Chart("Share", "energy", "share", lines, log="x")]
+        runs.append(made)
+    ((_, plot),) = charts({"one": runs})
+    (line,) = (line for line in plot.panels[0].drawing.axes[0].lines if line.get_linestyle() == "-")
+    np.testing.assert_array_equal(line.get_xdata(), [2, 10, 50, 100, 1000])
+    np.testing.assert_allclose(line.get_ydata(), np.log10([2, 10, 50, 100, 1000]), atol=1e-12)
+
+
 def test_images_without_their_array_are_left_out():
     shown = Images("Digits", "digits", ["given", "found"])
     assert images("one", shown, {}) is None
