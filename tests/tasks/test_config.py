@@ -1,6 +1,7 @@
 """Values from presets and the command line: merging, overriding, naming what is wrong; and the rate schedule."""
 
 import math
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
