@@ -135,6 +135,9 @@ def test_none_is_said_in_words_and_written_back():
     assert "subset" not in written
     again = {key: value for key, value in written.items() if key != "task"}
     assert resolve_config(configure(Classification, again)) == resolved
+    assert configure(Classification, {"subset": "none", "patience": "none"}).patience is None
+    with pytest.raises(ConfigError, match=r"epochs: .*got 'none'"):
+        configure(Classification, {"epochs": "none"})
     with pytest.raises(ConfigError, match=r"algorithm.steps .*got 'none'"):
         resolve_config(configure(Classification, {"dataset": "iris", "algorithm": {"name": "IPC", "steps": "none"}}))
 
