@@ -23,6 +23,14 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 #: Warnings are errors, as in the tests; deprecations inside libraries are not ours.
 PYTHON = [sys.executable, "-W", "error", "-W", "ignore::DeprecationWarning", "-W", "ignore::PendingDeprecationWarning"]
+PYTHON += [
+    "-W",
+    "ignore:Error reading persistent compilation cache",
+    "-W",
+    "ignore:Error writing persistent compilation",
+]
+#: Compiled programs are shared with the tests.
+SHARED = ("JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS")
 #: Words in commands that stand for what the reader has.
 SHELL = ("python3", ".venv/bin/pip", ".venv/bin/pytest", "pip", "source")
 
@@ -33,7 +41,7 @@ def identity(page: Path) -> str:
 
 def environment(source: Path, cache: Path) -> dict[str, str]:
     """Return the surroundings of a reader's process: this source tree, single precision, and no network."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("JAX_")}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("JAX_") or name in SHARED}
     return kept | {"PYTHONPATH": str(source), "HOOKEAN_CACHE": str(cache), "HF_HUB_OFFLINE": "1"}
 
 

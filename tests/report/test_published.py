@@ -68,7 +68,9 @@ def test_every_published_figure_has_a_source_and_no_cell_has_two_of_a_kind():
     figures = read_published(FIGURES)
     assert all(figure.source and figure.epochs for figure in figures)
     assert all(0 < figure.value < 1 for figure in figures if figure.measure == "accuracy")
-    kinds = Counter((f.task, f.measure, f.dataset, f.network, f.label, f.verified, "tuning" in f.source) for f in figures)
+    kinds = Counter(
+        (f.task, f.measure, f.dataset, f.network, f.label, f.verified, "tuning" in f.source) for f in figures
+    )
     assert set(kinds.values()) == {1}
 
 
