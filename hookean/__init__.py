@@ -23,12 +23,14 @@ from .algorithms import ZIL as ZIL
 from .algorithms import EPNudging as EPNudging
 from .algorithms import FixedPrediction as FixedPrediction
 from .algorithms import ScheduledPC as ScheduledPC
+from .algorithms import SweptBP as SweptBP
 from .algorithms.contract import AbstractAlgorithm as AbstractAlgorithm
 from .algorithms.contract import Info as Info
 from .algorithms.contract import Signal as Signal
 from .algorithms.contract import TrainState as TrainState
 from .algorithms.nudging import Nudge as Nudge
 from .core.builders import decoder as decoder
+from .core.builders import graph as graph
 from .core.builders import mlp as mlp
 from .core.builders import residual_mlp as residual_mlp
 from .core.builders import vgg5 as vgg5
@@ -42,6 +44,7 @@ from .core.density import Gaussian as Gaussian
 from .core.initialise import Forward as Forward
 from .core.initialise import Given as Given
 from .core.initialise import Normal as Normal
+from .core.initialise import Sweeps as Sweeps
 from .core.initialise import Zero as Zero
 from .core.network import Network as Network
 from .core.parameters import count_parameters as count_parameters
@@ -51,6 +54,7 @@ from .core.precision import ScalarPrecision as ScalarPrecision
 from .core.term import AbstractTerm as AbstractTerm
 from .core.term import Coupling as Coupling
 from .core.term import Prediction as Prediction
+from .inference import LCA as LCA
 from .inference import Flow as Flow
 from .inference import GaussNewton as GaussNewton
 from .inference import Gradient as Gradient

@@ -1,4 +1,4 @@
-"""The command line: demo, list, run, compare, benchmark, report, results, gallery, bench."""
+"""The command line: demo, list, run, compare, search, benchmark, report, results, gallery, bench."""
 
 import os
 import signal
@@ -122,6 +122,39 @@ def compare(
     }
     values = _changes(None, None, None, epochs, download, sets)
     _close(run_all(grid(Classification, values, axes, seeds), out, resume=True, quiet=quiet), out)
+
+
+@app.command()
+def search(
+    what: Annotated[str, typer.Argument(help="A preset of a search, by name or file: what trials share, and a space.")],
+    trials: Annotated[int | None, typer.Option(help="Trials in all, over all processes and sessions.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Minutes after which no trial begins.")] = None,
+    sampler: Annotated[str | None, typer.Option(help="Who proposes: tpe, random or nsgaii.")] = None,
+    pruner: Annotated[str | None, typer.Option(help="Who gives up what lies behind: median, halving or none.")] = None,
+    jobs: Annotated[int | None, typer.Option(help="Processes on this machine.")] = None,
+    out: Out = Path("runs/search"),
+    sets: Sets = None,
+    quiet: Quiet = False,
+    download: Download = False,
+) -> None:
+    """Search over options by held-out figures; run again, it goes on with a killed one or shares a running one."""
+    from .report.trials import trials_table
+    from .tasks import Search, grid
+
+    task, values = _task(what)
+    if task is not Search:
+        raise typer.BadParameter(f"{what} is no search: it must say task = 'search' and have a [space].")
+    given = {"trials": trials, "minutes": minutes, "sampler": sampler, "pruner": pruner, "jobs": jobs}
+    changes = _changes(None, None, None, None, download, sets)
+    changes |= {key: value for key, value in given.items() if value is not None}
+    configs = grid.study(task, values, changes, 1)
+    records = grid.run_all(configs, out, resume=True, quiet=quiet)
+    for config in configs:
+        folder = out.joinpath(*config.cell())
+        typer.echo(trials_table(folder).text())
+        if (folder / "best.toml").exists():
+            typer.echo(f"To train the best again and test once: hookean run '{folder / 'best.toml'}'\n")
+    _close(records, out)
 
 
 @app.command()

@@ -112,6 +112,8 @@ class Record:
         calibration: reliability bins: confidence, accuracy, count.
         parameters: number of trained parameters.
         passes: signals that a batch sends once through the network, forward or backward (backpropagation: 2).
+        needs: what the algorithm needs that is not local, in words.
+        memory_mebibytes: what a training step holds at its peak, the data set apart.
     """
 
     task: str
@@ -139,6 +141,8 @@ class Record:
     shown: list[str] = dataclasses.field(default_factory=lambda: ["accuracy"])
     charts: list[Chart] = dataclasses.field(default_factory=list)
     images: list[Images] = dataclasses.field(default_factory=list)
+    needs: list[str] | None = None
+    memory_mebibytes: float | None = None
 
 
 def write_bytes(path: Path, payload: bytes) -> None:

@@ -17,15 +17,15 @@ RESULTS = Path(__file__).resolve().parents[2] / "results" / "depth"
 COLOURS = ("#2b2f36", "#b5523b", "#c89b3c", "#d88a6a", "#4a9b8e", "#3b6ea5", "#7a5ba0", "#8a8f98", "#a3485f")
 RULES = {
     "BP": "BP",
-    "PC": "PC, as many steps as layers",
+    "PC": "PC, a step a layer",
     "iPC, 8 steps": "iPC, 8 steps",
-    "PC-CN, 20 steps": "centred nudging, 20 steps",
+    "PC-CN, 20 steps": "centred nudging",
     "PC-GN, saturation 0.1": "PC at equilibrium, κ = 0.1",
     "ePC": "error-based PC",
     "Spiking precision": "spiking precision",
     "Fixed prediction": "fixed prediction",
     "PC-ALM": "PC-ALM",
-    "PC, muPC": "PC, muPC",
+    "PC, muPC": "PC, a step a layer, muPC",
     "BP, muPC": "BP, muPC",
 }
 SIZES = {
@@ -34,6 +34,7 @@ SIZES = {
     "32 layers": "32 layers",
     "64 layers": "64 layers",
 }
+WIDE = ("Fixed prediction",)
 Curve = list[tuple[float, float]]
 
 
@@ -94,14 +95,15 @@ def draw_evidence(file: Path) -> None:
                 points = curve((r for r in found if r.label == rule), lambda r: r.config["layers"], measure)
                 dashed = "muPC" in rule
                 colour = COLOURS[number % len(COLOURS)] if not dashed else (COLOURS[1] if rule[0] == "P" else INK)
+                look = {"color": colour, "ls": "--" if dashed else "-", "lw": 1.4}
+                if rule in WIDE:  # its line lies below that of BP
+                    look |= {"lw": 5, "alpha": 0.45, "zorder": 1}
                 if points:
-                    ax.plot(
-                        *zip(*points, strict=True), color=colour, lw=1.4, marker="o", ms=3, ls="--" if dashed else "-"
-                    )
+                    ax.plot(*zip(*points, strict=True), marker="" if rule in WIDE else "o", ms=3, **look)
                 if (i, j) == (0, 0):
-                    figure.text(0.845, 0.9 - 0.045 * number, name, fontsize=8.5, va="center")
-                    handle = figure.add_artist(matplotlib.lines.Line2D([0.81, 0.838], [0.9 - 0.045 * number] * 2))
-                    handle.set(color=colour, lw=1.8, ls="--" if dashed else "-")
+                    figure.text(0.838, 0.9 - 0.045 * number, name, fontsize=8.5, va="center")
+                    handle = figure.add_artist(matplotlib.lines.Line2D([0.803, 0.831], [0.9 - 0.045 * number] * 2))
+                    handle.set(**look)
             plain(ax, f"{row}: {title}")
             ax.set(xscale="log", xticks=[4, 8, 16, 32, 64, 128], xlim=(3.6, 145))
             ax.set_xticks([], minor=True)

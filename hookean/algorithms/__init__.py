@@ -21,5 +21,6 @@ from .pc_alm import PCALM as PCALM
 from .pn import PN as PN
 from .scheduled import ScheduledPC as ScheduledPC
 from .soft_hebb import SoftHebb as SoftHebb
+from .swept_bp import SweptBP as SweptBP
 from .temporal_pc import TemporalPC as TemporalPC
 from .zil import ZIL as ZIL

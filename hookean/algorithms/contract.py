@@ -12,10 +12,12 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from ..core import graph
 from ..core.clamp import Clamps
+from ..core.initialise import AbstractInitialiser
 from ..core.network import Network
 from ..core.parameters import split
 from ..core.term import Prediction
-from ..inference.relax import Relaxation
+from ..inference.relax import Relaxation, relax
+from ..inference.solver import AbstractSolver
 
 
 class TrainState(eqx.Module):
@@ -180,6 +182,14 @@ class AbstractAlgorithm(AbstractLearner):
         del memory
         return self.signal(network, batch, epoch=epoch, key=key, record=record)
 
+    def remember(self, state: TrainState, batch: Clamps, *, key: PRNGKeyArray) -> Any:
+        """Return the memory that the signal of this batch is drawn with, and that stands in the next train state.
+
+        Default: the memory as it is.
+        """
+        del batch, key
+        return state.memory
+
     def predict(self, network: Network, batch: Clamps) -> Float[Array, "batch *output"]:
         """Return the prediction of the output node; a clamp on it is ignored.
 
@@ -213,7 +223,8 @@ def forward_outputs(network: Network, batch: Clamps) -> Float[Array, "batch *out
     """
     output = require_output(network)
     given = {name: clamp for name, clamp in batch.items() if name != output}
-    return eqx.filter_vmap(lambda sample: network.forward(sample)[output])(given)
+    size = jax.tree.leaves(dict(batch))[0].shape[0]  # a decoder whose data are clamped is given nothing else
+    return eqx.filter_vmap(lambda sample: network.forward(sample)[output], axis_size=size)(given)
 
 
 def forward_class_energies(network: Network, sample: Float[Array, "*input"]) -> Float[Array, "classes"]:
@@ -227,6 +238,50 @@ def forward_class_energies(network: Network, sample: Float[Array, "*input"]) -> 
     """
     term = output_term(network)
     return energies_of_classes(term, term.predict(network.forward({network.input: sample})))  # type: ignore[dict-item]
+
+
+def relaxed_outputs(
+    network: Network, batch: Clamps, *, solver: AbstractSolver, steps: int, initial: AbstractInitialiser
+) -> Float[Array, "batch *output"]:
+    """Return what is predicted for the output node of every sample; a clamp on it is ignored.
+
+    By a forward pass, or, where cycles leave none, by the output's term at the states relaxed with the output free.
+    """
+    if _has_forward(network, batch):
+        return forward_outputs(network, batch)
+    mean = output_term(network).density.mean
+    return jax.vmap(mean)(_relaxed_prediction(network, batch, solver=solver, steps=steps, initial=initial))
+
+
+def relaxed_class_energies(
+    network: Network,
+    inputs: Float[Array, "batch *input"],
+    *,
+    solver: AbstractSolver,
+    steps: int,
+    initial: AbstractInitialiser,
+) -> Float[Array, "batch classes"]:
+    """Return the energy of every class in nats at the states that `relaxed_outputs` answers from."""
+    term, batch = output_term(network), {network.input: inputs}
+    if _has_forward(network, batch):  # type: ignore[arg-type]
+        return jax.vmap(lambda sample: forward_class_energies(network, sample))(inputs)
+    found = _relaxed_prediction(network, batch, solver=solver, steps=steps, initial=initial)  # type: ignore[arg-type]
+    return jax.vmap(lambda prediction: energies_of_classes(term, prediction))(found)
+
+
+def _has_forward(network: Network, batch: Clamps) -> bool:
+    """Say whether the clamps, without one on the output, leave an order in which a forward pass can predict it."""
+    return not graph.forward_order(network.terms, set(batch) - {network.output})[1]
+
+
+def _relaxed_prediction(
+    network: Network, batch: Clamps, *, solver: AbstractSolver, steps: int, initial: AbstractInitialiser
+) -> Float[Array, "batch *output"]:
+    """Return what the output's term predicts (logits where it is categorical) after relaxing with the output free."""
+    given = {name: clamp for name, clamp in batch.items() if name != network.output}
+    key = jax.random.key(0)  # the same answer whenever it is asked
+    states = relax(network, given, solver=solver, steps=steps, initial=initial, unroll=False, key=key).states
+    return jax.vmap(output_term(network).predict)(states)
 
 
 def energies_of_classes(term: Prediction, prediction: Float[Array, "classes"]) -> Float[Array, "classes"]:
@@ -270,8 +325,10 @@ def diverged_fraction(relaxation: Relaxation | None) -> Float[Array, ""]:
 def learn_once(
     algorithm: AbstractAlgorithm, state: TrainState, batch: Clamps, *, key: PRNGKeyArray
 ) -> tuple[TrainState, Info]:
-    """Take the algorithm's signal and update the weights once: the step of all algorithms that relax, then learn."""
-    signal = algorithm.remembered_signal(state.memory, state.network, batch, epoch=state.epoch, key=key)
+    """Renew the memory, take the signal and update the weights once: the step of all that relax, then learn."""
+    memory = algorithm.remember(state, batch, key=key)
+    state = dataclasses.replace(state, memory=memory)
+    signal = algorithm.remembered_signal(memory, state.network, batch, epoch=state.epoch, key=key)
     outputs = signal.outputs
     if outputs is None and state.network.output is not None and set(batch) - {state.network.output}:
         outputs = algorithm.predict(state.network, batch)

@@ -130,11 +130,14 @@ class DTP(AbstractAlgorithm):
         by_target = {term.target: name for name, term in network.terms.items() if isinstance(term, Prediction)}
         return Signal(gradient, {by_target[n]: e for n, e in found.items()}, None)
 
-    def step(self, state: TrainState, batch: Clamps, *, key: PRNGKeyArray) -> tuple[TrainState, Info]:
+    def remember(self, state: TrainState, batch: Clamps, *, key: PRNGKeyArray) -> Any:
         memory = state.memory
         for index in range(self.feedback_steps):
             memory = self.improved(memory, state.network, batch, key=jax.random.fold_in(key, index))
-        return learn_once(self, eqx.tree_at(lambda s: s.memory, state, memory), batch, key=key)
+        return memory
+
+    def step(self, state: TrainState, batch: Clamps, *, key: PRNGKeyArray) -> tuple[TrainState, Info]:
+        return learn_once(self, state, batch, key=key)
 
     def improved(self, memory: Any, network: Network, batch: Clamps, *, key: PRNGKeyArray) -> Any:
         """Return the memory after one step of every feedback layer on its own loss; the forward weights stay."""

@@ -1,8 +1,10 @@
 """Forward-forward, supervised: every layer learns by itself to be active for true pairs of data and label."""
 
+import dataclasses
 import functools
+import itertools
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -16,8 +18,11 @@ from ..core.layers import Dense
 from ..core.network import Network
 from ..learning.batch import mean_gradient
 from ..learning.feedback import dense_chain
-from ..learning.goodness import LEAST, contrast, goodness, respond
+from ..learning.goodness import LEAST, contrast, goodness, respond, unit_length
 from .contract import AbstractAlgorithm, Info, Needs, Signal, TrainState, energies_of_classes, learn_once
+
+#: Share of the running mean that a batch leaves as it was.
+KEPT = 0.9
 
 
 class FF(AbstractAlgorithm):
@@ -26,8 +31,10 @@ class FF(AbstractAlgorithm):
     The label stands in the first c entries of the input. Hidden layers answer $h_l = \phi(W_l\,\hat h_{l-1} + b_l)$ to
     the direction $\hat h = h/\mathrm{rms}(h)$ of the layer below. Each descends its own loss (`learning/goodness.py`):
     the goodness $G_l = \sum_j h_{lj}^2$ is to lie above $\theta n_l$ with the true label and below it with a false one.
-    No gradient passes between layers. The output layer reads the last hidden layer, fed with all labels at $1/c$, and
-    descends its own energy; it proposes the false labels.
+    No gradient passes between layers. Units with little activity are kept alive by their peers: a drive is raised by
+    `peer` times $\frac1n\sum_k \bar h_k - \bar h_j$, with $\bar h$ the running mean of the activities with the true
+    label, which stands in `TrainState.memory`. The output layer reads the last hidden layer, fed with all labels at
+    $1/c$, and descends its own energy; it proposes the false labels.
 
     Networks: chains of dense layers, as `mlp` builds them, with at least one hidden layer and an input of more entries
     than there are classes. The lowest value of a sample counts as no input.
@@ -35,6 +42,7 @@ class FF(AbstractAlgorithm):
     Arguments:
         threshold: $\theta$ for each unit (default 1, for the sum of squares the number of units).
         temperature: $\tau$ (default 1).
+        peer: strength of that pull in nats (default 0.03, of the first published code).
         hard: draw the false label from what the output layer believes, else from all false ones alike (default true).
         predicts: "goodness" tries every label and takes that with the largest goodness, over all hidden layers but the
             first, where there are several; "readout" takes the output layer's answer, in one pass (default goodness).
@@ -42,12 +50,13 @@ class FF(AbstractAlgorithm):
 
     Cost: three forward passes, of which one learns nothing, and the weight gradient of two.
 
-    Source: Hinton (2022), section 3.3. Here the output layer reads the last hidden layer alone, and nothing
-    makes the mean activities of units alike.
+    Source: Hinton (2022), section 3.3, and its code for the pull. Here the output layer reads the last hidden layer
+    alone.
     """
 
     threshold: float = 1.0
     temperature: float = 1.0
+    peer: float = 0.03
     hard: bool = True
     predicts: Literal["goodness", "readout"] = "goodness"
     optimiser: optax.GradientTransformation = optax.adam(1e-3)
@@ -60,6 +69,8 @@ class FF(AbstractAlgorithm):
     def __check_init__(self) -> None:
         positive("threshold", self.threshold)
         positive("temperature", self.temperature)
+        if self.peer < 0:
+            raise ValueError(f"peer must not be negative, got {self.peer}.")
         if self.predicts not in ("goodness", "readout"):
             raise ValueError(f"predicts must be goodness or readout, got '{self.predicts}'.")
 
@@ -82,8 +93,37 @@ class FF(AbstractAlgorithm):
         del network
         return 3
 
+    def init(self, network: Network, *, key: PRNGKeyArray) -> TrainState:
+        state = super().init(network, key=key)
+        means = {term.target: jnp.zeros(network.shapes[term.target]) for term in dense_chain(network, "FF")[:-1]}
+        return dataclasses.replace(state, memory=means)
+
+    def remember(self, state: TrainState, batch: Clamps, *, key: PRNGKeyArray) -> dict[str, Float[Array, "m"]]:
+        """Return the running mean of every hidden unit's activity with the true labels."""
+        del key
+        network, hidden = state.network, _layers(state.network)[:-1]
+        inputs, labels = value(batch[network.input]), value(batch[network.output])  # type: ignore[index]
+        states = jax.vmap(lambda sample, label: _answers(hidden, sample, label[None]))(inputs, labels)
+        new = (jnp.mean(answer, axis=(0, 1)) for answer in states)
+        return {
+            node: KEPT * old + (1 - KEPT) * mean for (node, old), mean in zip(state.memory.items(), new, strict=True)
+        }
+
     def signal(
         self, network: Network, batch: Clamps, *, epoch: Int[Array, ""] | int, key: PRNGKeyArray, record: bool = False
+    ) -> Signal:
+        memory = self.init(network, key=key).memory
+        return self.remembered_signal(memory, network, batch, epoch=epoch, key=key, record=record)
+
+    def remembered_signal(
+        self,
+        memory: Any,
+        network: Network,
+        batch: Clamps,
+        *,
+        epoch: Int[Array, ""] | int,
+        key: PRNGKeyArray,
+        record: bool = False,
     ) -> Signal:
         del epoch, record
         inputs, labels = value(batch[network.input]), value(batch[network.output])  # type: ignore[index]
@@ -91,7 +131,7 @@ class FF(AbstractAlgorithm):
         others = jnp.where(labels > 0, -jnp.inf, belief if self.hard else jnp.zeros_like(belief))
         false = jax.nn.one_hot(jax.random.categorical(key, others), labels.shape[-1])
         samples = {"x": inputs, "true": labels, "false": false, "top": top}
-        gradient, energies = mean_gradient(self._energies, network, samples)
+        gradient, energies = mean_gradient(functools.partial(self._energies, memory), network, samples)
         return Signal(gradient, energies, None, outputs=jax.nn.softmax(belief))
 
     def step(self, state: TrainState, batch: Clamps, *, key: PRNGKeyArray) -> tuple[TrainState, Info]:
@@ -115,12 +155,20 @@ class FF(AbstractAlgorithm):
 
         return jax.vmap(one)(inputs)
 
-    def _energies(self, network: Network, sample: dict[str, Array]) -> dict[str, Float[Array, ""]]:
+    def _energies(
+        self, means: dict[str, Float[Array, "m"]], network: Network, sample: dict[str, Array]
+    ) -> dict[str, Float[Array, ""]]:
         """Return each layer's own loss in nats; the true and the false pair go through the layers side by side."""
         *terms, last = dense_chain(network, "FF")
-        states = _answers(_layers(network)[:-1], sample["x"], jnp.stack([sample["true"], sample["false"]]))
-        losses = [contrast(true, false, self.threshold, self.temperature) for true, false in states]
-        found = {term.target: loss for term, loss in zip(terms, losses, strict=True)}
+        hidden = _layers(network)[:-1]
+        drives = _drives(hidden, sample["x"], jnp.stack([sample["true"], sample["false"]]))
+        found = {}
+        for term, layer, drive in zip(terms, hidden, drives, strict=True):
+            true, false = layer.activation(drive)
+            pull = self.peer * (jnp.mean(means[term.target]) - means[term.target])
+            # The pull has a gradient, past the gate of the activation, and no value.
+            pulled = jnp.sum(pull * (jax.lax.stop_gradient(drive[0]) - drive[0]))
+            found[term.target] = contrast(true, false, self.threshold, self.temperature) + pulled
         found[last.target] = last.density.energy(sample["true"], respond(_layers(network)[-1], sample["top"]))
         return {name: found[term.target] for name, term in graph.predictions(network.terms).items()}
 
@@ -132,7 +180,14 @@ def _layers(network: Network) -> list[Dense]:
 def _answers(
     hidden: Sequence[Dense], sample: Float[Array, "*input"], labels: Float[Array, "k c"]
 ) -> list[Float[Array, "k m"]]:
-    r"""Return the activities of every hidden layer for one sample with each of k labels; no gradient between layers.
+    """Return the activities of every hidden layer for one sample with each of k labels; no gradient between layers."""
+    return [layer.activation(drive) for layer, drive in zip(hidden, _drives(hidden, sample, labels), strict=True)]
+
+
+def _drives(
+    hidden: Sequence[Dense], sample: Float[Array, "*input"], labels: Float[Array, "k c"]
+) -> list[Float[Array, "k m"]]:
+    r"""Return $W_l\,\hat h_{l-1} + b_l$ of every hidden layer.
 
     The first layer is $\phi(W\hat x + b)$ with the label in the first c entries of x, as high as the largest of the
     others. The product with the others is the same for all labels, and is taken once.
@@ -144,10 +199,11 @@ def _answers(
     weight, bias = first.linear.weight, first.linear.bias
     drive = (weight @ shown)[None] + marks @ weight[:, :classes].T
     assert bias is not None
-    states = [first.activation(scale[:, None] * drive + bias[None])]
-    for layer in hidden[1:]:
-        states.append(jax.vmap(functools.partial(respond, layer))(jax.lax.stop_gradient(states[-1])))
-    return states
+    drives = [scale[:, None] * drive + bias[None]]
+    for below, layer in itertools.pairwise(hidden):
+        state = jax.lax.stop_gradient(below.activation(drives[-1]))
+        drives.append(jax.vmap(lambda one, to=layer: to.linear(unit_length(one)))(state))
+    return drives
 
 
 def _one_pass(network: Network, sample: Float[Array, "*input"]) -> tuple[Float[Array, "m"], Float[Array, "c"]]:

@@ -20,7 +20,16 @@ from ..inference.relax import Relaxation, Result, relax
 from ..inference.solver import AbstractSolver
 from ..inference.stepwise import Stepwise
 from ..learning.energy_gradient import energy_gradient
-from .contract import AbstractAlgorithm, Info, Needs, Signal, TrainState, learn_once
+from .contract import (
+    AbstractAlgorithm,
+    Info,
+    Needs,
+    Signal,
+    TrainState,
+    apply_gradient,
+    diverged_fraction,
+    learn_once,
+)
 
 
 class MCPC(AbstractAlgorithm):
@@ -36,6 +45,9 @@ class MCPC(AbstractAlgorithm):
     where predictive coding takes the gradient at the most probable states alone: MCPC is maximum likelihood by
     Monte Carlo EM, and learns how far the data spread.
 
+    With more than one of `updates` the chain of a batch goes on where it stands after each weight update, so that a
+    long chain pays for many of them: Monte Carlo EM with persistent chains, as far as a batch lasts.
+
     Arguments:
         solver: how the warm start moves (default: gradient descent with rate 0.05 per sample).
         warm: steps of the warm start (default 8).
@@ -43,12 +55,14 @@ class MCPC(AbstractAlgorithm):
         mixing: steps between the warm start and the first sample (default 8; the published nets take 50 on 1,000).
         samples: S, steps whose gradients are averaged (default 8; published: 100; 1 in the benchmark's code, which
             learns from the last of its steps).
+        every: k, steps of the chain from one sample to the next (default 1, as published): neighbours differ little.
+        updates: U, weight updates a batch, each after S more samples of its chain (default 1, as published).
         initial: where states start.
         coordinates: states, or prediction errors; the change between them keeps volumes, so both sample the same
             posterior.
         optimiser: the weight rule; it sees the mean over samples and batch.
 
-    Cost: warm + mixing + 2 S gradients of the energy a batch.
+    Cost: warm + mixing + (k + 1) S U gradients of the energy a batch.
 
     Source: Oliviers, Bogacz & Meulemans, PLOS Computational Biology (2024).
     """
@@ -58,34 +72,47 @@ class MCPC(AbstractAlgorithm):
     chain: Langevin = Langevin()
     mixing: int = 8
     samples: int = 8
+    every: int = 1
+    updates: int = 1
     initial: AbstractInitialiser = Forward()
     coordinates: AbstractCoordinates = StateCoordinates()
     optimiser: optax.GradientTransformation = optax.adam(1e-3)
 
     label: ClassVar[str] = "MCPC"
     reference: ClassVar[str] = "Oliviers, Bogacz & Meulemans, PLOS Computational Biology (2024)"
-    cost: ClassVar[str] = "warm + mixing + 2 S energy gradients"
+    cost: ClassVar[str] = "warm + mixing + (k + 1) S U energy gradients"
     needs: ClassVar[Needs] = Needs(symmetric_weights=True, phases=3)
 
     def __check_init__(self) -> None:
-        for name, least in (("warm", 0), ("mixing", 0), ("samples", 1)):
+        for name, least in (("warm", 0), ("mixing", 0), ("samples", 1), ("every", 1), ("updates", 1)):
             at_least(name, getattr(self, name), least)
 
     def check(self, network: Network) -> None:
         del network
 
     def updates_per_batch(self) -> int:
-        return 1
+        return self.updates
 
     def passes(self, network: Network) -> int:
         del network
-        return self.warm * self.solver.passes + (self.mixing + 2 * self.samples) * self.chain.passes
+        chain = self.mixing + (self.every + 1) * self.samples * self.updates
+        return self.warm * self.solver.passes + chain * self.chain.passes
 
     def signal(
         self, network: Network, batch: Clamps, *, epoch: Int[Array, ""] | int, key: PRNGKeyArray, record: bool = False
     ) -> Signal:
         del epoch
-        key_warm, key_mixing, key_samples = jax.random.split(key, 3)
+        key_start, key_samples = jax.random.split(key)
+        relaxation, stepwise, chains = self._start(network, batch, key_start, record)
+        chains, (gradient, energies) = self._average(stepwise, network, batch, chains, key_samples)
+        end = eqx.tree_at(lambda r: (r.states, r.result), relaxation, (chains.states, self._result(relaxation, chains)))
+        return Signal(gradient, energies, end)
+
+    def _start(
+        self, network: Network, batch: Clamps, key: PRNGKeyArray, record: bool = False
+    ) -> tuple[Relaxation, Stepwise, Chains]:
+        """Return (the warm start, what drives the chains, the chains after mixing)."""
+        key_warm, key_mixing = jax.random.split(key)
         relaxation = relax(
             network,
             batch,
@@ -98,10 +125,7 @@ class MCPC(AbstractAlgorithm):
         )
         stepwise = Stepwise(self.chain, Given(relaxation.states), self.coordinates)
         chains = Chains(*stepwise.init(network, batch, key=key_mixing))
-        chains = walk(stepwise, network, batch, chains, steps=self.mixing, key=key_mixing)
-        chains, (gradient, energies) = self._average(stepwise, network, batch, chains, key_samples)
-        end = eqx.tree_at(lambda r: (r.states, r.result), relaxation, (chains.states, self._result(relaxation, chains)))
-        return Signal(gradient, energies, end)
+        return relaxation, stepwise, walk(stepwise, network, batch, chains, steps=self.mixing, key=key_mixing)
 
     def _result(self, relaxation: Relaxation, chains: Chains) -> Any:
         """Return how each sample ended: as its warm start did, or diverged where its chain did."""
@@ -120,7 +144,7 @@ class MCPC(AbstractAlgorithm):
 
         def body(carry: tuple[Chains, Any], key: PRNGKeyArray) -> tuple[tuple[Chains, Any], None]:
             chains, total = carry
-            chains = walk(stepwise, network, batch, chains, steps=1, key=key)
+            chains = walk(stepwise, network, batch, chains, steps=self.every, key=key)
             return (chains, jax.tree.map(jnp.add, total, energy_gradient(network, chains.states))), None
 
         nothing = jax.eval_shape(lambda states: energy_gradient(network, states), chains.states)
@@ -129,4 +153,23 @@ class MCPC(AbstractAlgorithm):
         return chains, jax.tree.map(lambda leaf: leaf / self.samples, total)
 
     def step(self, state: TrainState, batch: Clamps, *, key: PRNGKeyArray) -> tuple[TrainState, Info]:
-        return learn_once(self, state, batch, key=key)
+        if self.updates == 1:
+            return learn_once(self, state, batch, key=key)
+        key_start, key_updates = jax.random.split(key)
+        outputs = None
+        if state.network.output is not None and set(batch) - {state.network.output}:
+            outputs = self.predict(state.network, batch)
+        relaxation, stepwise, chains = self._start(state.network, batch, key_start)
+        arrays, static = eqx.partition(state, eqx.is_array)
+
+        def body(carry: tuple[Chains, Any], key: PRNGKeyArray) -> tuple[tuple[Chains, Any], dict[str, Array]]:
+            chains, state = carry[0], eqx.combine(carry[1], static)
+            chains, (gradient, energies) = self._average(stepwise, state.network, batch, chains, key)
+            state = apply_gradient(state, self.optimiser, gradient)
+            return (chains, eqx.filter(state, eqx.is_array)), energies
+
+        keys = jax.random.split(key_updates, self.updates)
+        (chains, arrays), energies = jax.lax.scan(body, (chains, arrays), keys)
+        end = eqx.tree_at(lambda r: r.result, relaxation, self._result(relaxation, chains))
+        last = {name: value[-1] for name, value in energies.items()}
+        return eqx.combine(arrays, static), Info(last, outputs, diverged_fraction(end))

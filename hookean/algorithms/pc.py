@@ -1,9 +1,9 @@
 """Predictive coding: relax the states, then learn from where they arrived."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import optax
-from jaxtyping import Array, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ..core.checks import at_least
 from ..core.clamp import Clamps
@@ -14,7 +14,17 @@ from ..inference.gradient import Gradient
 from ..inference.relax import relax
 from ..inference.solver import AbstractSolver
 from ..learning.energy_gradient import settled_gradient
-from .contract import AbstractAlgorithm, Info, Needs, Signal, TrainState, learn_once, steps_on
+from .contract import (
+    AbstractAlgorithm,
+    Info,
+    Needs,
+    Signal,
+    TrainState,
+    learn_once,
+    relaxed_class_energies,
+    relaxed_outputs,
+    steps_on,
+)
 
 
 class PC(AbstractAlgorithm):
@@ -78,6 +88,16 @@ class PC(AbstractAlgorithm):
         )
         gradient, energies = settled_gradient(network, relaxation)
         return Signal(gradient, energies, relaxation)
+
+    def predict(self, network: Network, batch: Clamps) -> Float[Array, "batch *output"]:
+        return relaxed_outputs(network, batch, **self._answering(network))
+
+    def class_energies(self, network: Network, inputs: Float[Array, "batch *input"]) -> Float[Array, "batch classes"]:
+        return relaxed_class_energies(network, inputs, **self._answering(network))
+
+    def _answering(self, network: Network) -> dict[str, Any]:
+        """Return how states relax to an answer where cycles leave no forward pass."""
+        return {"solver": self.solver, "steps": steps_on(network, self.steps), "initial": self.initial}
 
     def step(self, state: TrainState, batch: Clamps, *, key: PRNGKeyArray) -> tuple[TrainState, Info]:
         return learn_once(self, state, batch, key=key)

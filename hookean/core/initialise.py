@@ -1,4 +1,4 @@
-"""Where the states of a sample start: forward, zero, Gaussian or given."""
+"""Where the states of a sample start: forward, swept, zero, Gaussian or given."""
 
 import abc
 from collections.abc import Mapping
@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
 
 from . import graph
+from .checks import at_least
 from .clamp import Clamps, impose, value
 from .network import Network
 
@@ -41,6 +42,37 @@ class Forward(AbstractInitialiser):
         order, _ = graph.forward_order(network.terms, clamps)
         terms = graph.predictions(network.terms)
         return frozenset(name for name in order if terms[name].density.rests_at_prediction)
+
+
+class Sweeps(AbstractInitialiser):
+    """Free nodes start at zero and are set to their predictions, all at once, so many times; cycles do not matter.
+
+    Without cycles, as many sweeps as there are terms from the clamps to a node bring it to its forward value.
+
+    Arguments:
+        number: of sweeps (default 2: what is clamped reaches nodes through one other).
+        unseen: nodes whose clamps take effect only after the sweeps. With the label unseen, free nodes start where they
+            would without it, as in a forward pass, and cannot hand the label back to itself.
+
+    Cost: one evaluation of all predictions a sweep.
+    """
+
+    number: int = 2
+    unseen: tuple[str, ...] = ()
+
+    def __check_init__(self) -> None:
+        at_least("number", self.number, 0)
+
+    def __call__(self, network: Network, clamps: Clamps, *, key: PRNGKeyArray) -> dict[str, Array]:
+        seen = {name: clamp for name, clamp in clamps.items() if name not in self.unseen}
+        states = Zero()(network, seen, key=key)
+        for _ in range(self.number):
+            states = network.sweep(states, seen)
+        return impose(states, clamps)
+
+    def resting_terms(self, network: Network, clamps: Clamps) -> frozenset[str]:
+        del network, clamps
+        return frozenset()
 
 
 class Zero(AbstractInitialiser):

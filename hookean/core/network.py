@@ -114,7 +114,7 @@ class Network(eqx.Module):
         if cyclic:
             raise ValueError(
                 f"a forward pass needs a topological order, but these nodes lie on or behind a cycle: "
-                f"{', '.join(cyclic)}. Clamp one of them, or start from Zero(), Normal() or Given()."
+                f"{', '.join(cyclic)}. Clamp one of them, or start from Sweeps(), Zero(), Normal() or Given()."
             )
         states = {name: jnp.zeros(shape) for name, shape in self.node_shapes}
         states |= {name: value(clamp) for name, clamp in clamps.items()}
@@ -123,6 +123,17 @@ class Network(eqx.Module):
             term = found[name]
             states[term.target] = term.forward(states)
         return impose(states, clamps)
+
+    def sweep(self, states: Mapping[str, Array], clamps: Clamps) -> dict[str, Array]:
+        r"""Return the states after every prediction was written into its target at once: $x \leftarrow \hat x(x)$.
+
+        It needs no order, so cycles do not matter. Clamped entries and nodes that nothing predicts keep their values.
+        Where several terms predict one node the first one gives its value.
+        """
+        swept = dict(states)
+        for term in reversed(graph.predictions(self.terms).values()):
+            swept[term.target] = term.density.mean(term.predict(states))
+        return impose(swept, clamps)
 
 
 def _by_target(terms: Sequence[Prediction]) -> dict[str, AbstractTerm]:

@@ -1,5 +1,6 @@
 """The data sets. What this room exports is what is registered: one file and one line here add a data set."""
 
+from .celeba import CelebA as CelebA
 from .cifar10 import CIFAR10 as CIFAR10
 from .cifar100 import CIFAR100 as CIFAR100
 from .digits import Digits as Digits

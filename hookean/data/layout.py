@@ -22,6 +22,7 @@ class Layout:
         label_column: name of the column of class numbers.
         train: how the names of the training files begin.
         test: how the names of the test files begin ("valid" where the hub's test split has no labels).
+        side: where set, the largest centred square of each image is resized to this side as it is read.
     """
 
     folder: str
@@ -31,6 +32,7 @@ class Layout:
     label_column: str = "label"
     train: str = "train"
     test: str = "test"
+    side: int | None = None
 
     def folders(self, root: Path) -> tuple[Path, ...]:
         """Return the folders below `root` that a copy may lie in, the plain one first."""

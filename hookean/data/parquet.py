@@ -63,7 +63,8 @@ def _locate(layout: Layout, root: Path | None, download: bool) -> Files:
 
 
 def _read_split(paths: tuple[Path, ...], layout: Layout) -> tuple[Split, bool]:
-    parts = [read_file(path, channels=layout.channels, label_column=layout.label_column) for path in paths]
+    how = {"channels": layout.channels, "label_column": layout.label_column, "side": layout.side}
+    parts = [read_file(path, **how) for path in paths]  # type: ignore[arg-type]
     for path, (images, _, _) in zip(paths, parts, strict=True):
         if images.shape[1:] != parts[0][0].shape[1:]:
             raise DataError(
@@ -77,7 +78,7 @@ def _read_split(paths: tuple[Path, ...], layout: Layout) -> tuple[Split, bool]:
 
 
 def read_file(
-    path: Path, *, channels: int, label_column: str = "label"
+    path: Path, *, channels: int, label_column: str = "label", side: int | None = None
 ) -> tuple[UInt8[np.ndarray, "n h w c"], Int32[np.ndarray, " n"], bool]:
     """Return images, labels and whether any image is JPEG, from one Parquet file or from its decoded copy.
 
@@ -86,13 +87,15 @@ def read_file(
     Arguments:
         path: the file.
         channels: 1 for grey images, 3 for colour (grey ones are then converted).
-        label_column: name of the column of class numbers.
+        label_column: name of the column of class numbers, or of true and false.
+        side: where set, the largest centred square of each image is resized to this side.
 
     Raises:
         DataError: if the file is no Parquet file, lacks a column, or has a row that is no image of one size.
     """
     with path.open("rb") as file:
         key = f"{hashlib.file_digest(file, 'sha256').hexdigest()}-{channels}-{label_column}"
+    key += "" if side is None else f"-{side}"
     if (stored := cache.read(key)) is not None:
         return stored
     import pyarrow as pa  # 0.2 s, which a run with a decoded copy need not pay
@@ -102,7 +105,7 @@ def read_file(
         with pq.ParquetFile(path) as file:
             image_column = _check_columns(path, file, label_column)
             labels = _labels(path, file, label_column)
-            images, jpeg = _images(path, file, image_column, channels)
+            images, jpeg = _images(path, file, image_column, channels, side)
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path}: cannot be read as Parquet: {error}. Remove it and fetch it again.") from error
     cache.write(key, images, labels, jpeg)
@@ -124,8 +127,8 @@ def _check_columns(path: Path, file: "pq.ParquetFile", label_column: str) -> str
     if position < 0 or not any(test(kind.field(position).type) for test in binary):
         raise DataError(f"{path}: the column `{image_column}` must be struct<bytes: binary, path: string>; got {kind}.")
     kind = schema.field(label_column).type
-    if not pa.types.is_integer(kind):
-        raise DataError(f"{path}: the column `{label_column}` must hold integers; got {kind}.")
+    if not (pa.types.is_integer(kind) or pa.types.is_boolean(kind)):
+        raise DataError(f"{path}: the column `{label_column}` must hold integers, or true and false; got {kind}.")
     if file.metadata.num_rows == 0:
         raise DataError(f"{path}: there must be at least one row; got none.")
     return image_column
@@ -149,14 +152,14 @@ def _rows(file: "pq.ParquetFile", column: str) -> Iterator[bytes | None]:
 
 
 def _images(
-    path: Path, file: "pq.ParquetFile", column: str, channels: int
+    path: Path, file: "pq.ParquetFile", column: str, channels: int, side: int | None
 ) -> tuple[UInt8[np.ndarray, "n h w c"], bool]:
     images, jpeg = None, False
     for row, content in enumerate(_rows(file, column)):
         if content is None:
             raise DataError(f"{path}: row {row} of `{column}` has no bytes; the images must be in the file itself.")
         try:
-            image = _decode(content, channels)
+            image = _decode(content, channels, side)
         # Pillow answers broken bytes with OSError, SyntaxError, ValueError and more, depending on the format.
         except Exception as error:
             raise DataError(f"{path}: row {row} of `{column}` cannot be decoded: {error}.") from error
@@ -173,14 +176,16 @@ def _images(
     return images, jpeg
 
 
-def _decode(content: bytes, channels: int) -> UInt8[np.ndarray, "h w c"]:
-    from PIL import Image
+def _decode(content: bytes, channels: int, side: int | None) -> UInt8[np.ndarray, "h w c"]:
+    from PIL import Image, ImageOps
 
     with Image.open(io.BytesIO(content), formats=("PNG", "JPEG")) as image:
         if image.mode not in MODES[channels]:
             raise ValueError(f"its mode must be {' or '.join(MODES[channels])}, it is {image.mode}")
-        width, height = image.size
         plain = image if channels == 1 else image.convert("RGB")
+        if side is not None:
+            plain = ImageOps.fit(plain, (side, side), Image.Resampling.LANCZOS)
+        width, height = plain.size
         return np.frombuffer(plain.tobytes(), np.uint8).reshape(height, width, channels)
 
 

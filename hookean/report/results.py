@@ -9,7 +9,7 @@ from typing import Any
 
 from ..record import Record, find_records
 from .statistics import mean_interval
-from .table import Table, accuracies, cells, interval, measured, paired_table, percent, spread
+from .table import Table, accuracies, cells, demanded, demands, interval, measured, paired_table, percent, spread
 
 INTRODUCTION = """# Results
 
@@ -139,7 +139,7 @@ def _of(record: Record, figure: Published) -> bool:
 def _measures(records: Sequence[Record], figures: Sequence[Published]) -> Table:
     """Return one row per cell: every measure that the records show, beside published figures where there are any."""
     names = list(dict.fromkeys(name for record in records for name in record.shown))
-    rows = []
+    rows, costs = [], demanded(records)
     for (dataset, network, label), group in sorted(cells(records).items()):
         shown = []
         for name in names:
@@ -148,12 +148,13 @@ def _measures(records: Sequence[Record], figures: Sequence[Published]) -> Table:
             shown.append(value + (f" (published {'; '.join(told)})" if told else ""))
         finished = sum(record.status == "finished" for record in group)
         seeds = f"{finished}" + (f" of {len(group)}" if finished < len(group) else "")
-        rows.append([dataset, network, label, *shown, seeds, _hardware(group), _seconds(group)])
+        rows.append([dataset, network, label, *shown, *demands(group, costs), seeds, _hardware(group), _seconds(group)])
     header = ["data", "network", "label", *("accuracy %" if n == "accuracy" else n for n in names)]
-    header += ["seeds", "hardware", "s/run"]
+    header += [*costs, "seeds", "hardware", "s/run"]
     why = sorted({f"{r.label}, seed {r.seed}: {r.message}" for r in records if r.status == "diverged"})
     caption = "Mean ± standard deviation over seeds." + (f" Diverged: {' '.join(why)}" if why else "")
-    return Table(caption, header, rows, [False] * 3 + [True] * (len(names) + 1) + [False, True])
+    numbers = [True] * (len(names) + max(len(costs) - 1, 0)) + [False] * bool(costs)
+    return Table(caption, header, rows, [False] * 3 + numbers + [True, False, True])
 
 
 def _reduced(record: Record, figures: Sequence[Published]) -> bool:

@@ -72,7 +72,7 @@ def summary_table(records: Sequence[Record]) -> Table:
     """Return one row per cell: what the runs measured over seeds, and how they went."""
     if any(record.shown != ["accuracy"] for record in records):
         return measured_table(records)
-    rows = []
+    rows, costs = [], demanded(records)
     for (dataset, network, label), group in cells(records).items():
         values = list(accuracies(group).values())
         rows.append(
@@ -86,28 +86,51 @@ def summary_table(records: Sequence[Record]) -> Table:
                 _last(group, "residual"),
                 _cosine(group),
                 _seconds(group),
+                *demands(group, costs),
             ]
         )
     header = ["data", "network", "label", "test accuracy %", "95 % interval", "seeds", "residual", "cosine", "s/run"]
+    header += costs
     caption = (
         "Test accuracy in percent, mean ± standard deviation over seeds; relative residual of inference and smallest "
         "cosine of a layer's weight gradient with backpropagation's, both at the last epoch, medians over seeds."
     )
-    return Table(caption, header, rows, [False] * 3 + [True] * 6)
+    return Table(caption, header, rows, [False] * 3 + [True] * (6 + max(len(costs) - 1, 0)) + [False] * bool(costs))
+
+
+#: What a training step costs and what it needs that is not local; tables have these columns where records say it.
+DEMANDS = ["passes", "step MiB", "not local"]
+
+
+def demanded(records: Iterable[Record]) -> list[str]:
+    """Return the columns of `demands`; none where no record says what its algorithm needs."""
+    return DEMANDS if any(record.needs is not None for record in records) else []
+
+
+def demands(group: Sequence[Record], columns: Sequence[str]) -> list[str]:
+    """Return the cells of `DEMANDS` for the runs of one cell: passes a batch, MiB of a step, and needs in words."""
+    if not columns:
+        return []
+    held = [r.memory_mebibytes for r in group if r.memory_mebibytes is not None]
+    passes = "-" if group[0].passes is None else str(group[0].passes)
+    needs = "-" if group[0].needs is None else ", ".join(group[0].needs) or "nothing"
+    return [passes, f"{statistics.median(held):.1f}" if held else "-", needs]
 
 
 def measured_table(records: Sequence[Record]) -> Table:
     """Return one row per cell with the measures that the records show, in their own units."""
     names = list(dict.fromkeys(name for record in records for name in record.shown))
-    rows = []
+    rows, costs = [], demanded(records)
     for (dataset, network, label), group in cells(records).items():
         found = {name: measured(group, name) for name in names}
         finished = [r for r in group if r.status == "finished"]
         seeds = f"{len(finished)}" + (f" of {len(group)}" if len(finished) < len(group) else "")
         rows.append([dataset, network, label, *(spread(found[name]) for name in names), seeds, _seconds(group)])
-    header = ["data", "network", "label", *names, "seeds", "s/run"]
+        rows[-1] += demands(group, costs)
+    header = ["data", "network", "label", *names, "seeds", "s/run", *costs]
     caption = "Mean ± standard deviation over seeds; seconds of a run are means over finished seeds."
-    return Table(caption, header, rows, [False] * 3 + [True] * (len(names) + 2))
+    numbers = len(names) + 2 + max(len(costs) - 1, 0)
+    return Table(caption, header, rows, [False] * 3 + [True] * numbers + [False] * bool(costs))
 
 
 def measured(records: Iterable[Record], name: str) -> list[float]:
@@ -121,7 +144,8 @@ def spread(values: Sequence[float]) -> str:
     if not values:
         return "-"
     value = mean_interval(values)
-    return f"{value.mean:.4g}" + ("" if math.isnan(value.sd) else f" ± {value.sd:.2g}")
+    sd = 0.0 if len(set(values)) == 1 else value.sd  # not what rounding leaves
+    return f"{value.mean:.4g}" + ("" if math.isnan(value.sd) else f" ± {sd:.2g}")
 
 
 def paired_table(records: Sequence[Record], against: str | None = None) -> Table | None:

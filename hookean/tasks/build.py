@@ -13,7 +13,7 @@ import pydantic
 
 from .. import inference
 from ..algorithms.nudging import Nudge
-from ..core import coordinates, initialise
+from ..core import coordinates, initialise, lateral, topology
 from ..core.activation import ACTIVATIONS, Activation
 from ..core.density import DENSITIES, AbstractDensity
 from ..core.precision import AbstractPrecision, ScalarPrecision
@@ -26,15 +26,24 @@ CHOICES: dict[Any, tuple[str, Mapping[str, Any]]] = {
     AbstractDensity: ("density", DENSITIES),
     AbstractSolver: (
         "solver",
-        {n: getattr(inference, n) for n in ("Gradient", "Flow", "Newton", "Langevin", "Projected")},
+        {
+            n: getattr(inference, n)
+            for n in ("Gradient", "Flow", "Newton", "Langevin", "Projected", "Asynchronous", "LCA")
+        },
     ),
     inference.Langevin: ("chain", {"Langevin": inference.Langevin}),
+    inference.LCA: ("solver", {"LCA": inference.LCA}),
     inference.GaussNewton: ("solver", {"GaussNewton": inference.GaussNewton}),
     initialise.AbstractInitialiser: (
         "initialiser",
         {n: c for n, c in exported_classes(initialise, initialise.AbstractInitialiser).items() if n != "Given"},
     ),
     coordinates.AbstractCoordinates: ("coordinates", exported_classes(coordinates, coordinates.AbstractCoordinates)),
+    topology.AbstractTopology: (
+        "topology",
+        {n: c for n, c in exported_classes(topology, topology.AbstractTopology).items() if n != "Adjacency"},
+    ),
+    lateral.AbstractLateral | None: ("lateral", exported_classes(lateral, lateral.AbstractLateral)),
     Nudge: ("nudge", {"Nudge": Nudge}),
     float | AbstractPrecision: ("precision", {"ScalarPrecision": ScalarPrecision}),
 }

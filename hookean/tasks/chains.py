@@ -8,9 +8,10 @@ import equinox as eqx
 import jax
 import numpy as np
 import pydantic
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ..core import graph
+from ..core.coordinates import AbstractCoordinates, StateCoordinates
 from ..core.density import Gaussian
 from ..core.initialise import Zero
 from ..core.network import Network
@@ -78,6 +79,7 @@ def run_chains(
     solver: Langevin,
     length: Length,
     *,
+    coordinates: AbstractCoordinates = StateCoordinates(),
     watch: Callable[[Array], Array],
     key: PRNGKeyArray,
 ) -> Drawn:
@@ -88,6 +90,7 @@ def run_chains(
 
     Arguments:
         clamps: the clamps of all chains: the constant input or the labels.
+        coordinates: states, or prediction errors: the same distribution, in which the errors are independent.
         watch: from the data node [chains, units] to the statistics that the diagnostics see [chains, statistics].
 
     Raises:
@@ -95,7 +98,7 @@ def run_chains(
     """
     output = network.output or ""
     last = next(term for term in graph.predictions(network.terms).values() if term.target == output)
-    stepwise = Stepwise(solver, Zero())
+    stepwise = Stepwise(solver, Zero(), coordinates)
 
     def keep(states: dict[str, Array]) -> tuple[Array, Array]:
         return watch(states[output]), jax.vmap(last.predict)(jax.tree.map(lambda s: s[:FILMED], states))
@@ -160,6 +163,19 @@ def ancestral(
         return states[network.output or ""]
 
     return jax.vmap(one)(clamps, jax.random.split(key, len(next(iter(clamps.values())))))
+
+
+def centred(watched: Float[np.ndarray, "c t s"], conditions: Int[np.ndarray, "c"]) -> Float[np.ndarray, "c t s"]:
+    """Return the statistics less their mean over all chains of the same condition.
+
+    Chains that are given different classes have different distributions: their means are no sign of poor mixing, and
+    no part of the covariance that the model has under one condition.
+    """
+    result = np.array(watched)
+    for condition in np.unique(conditions):
+        mine = conditions == condition
+        result[mine] -= result[mine].mean(axis=(0, 1))
+    return result
 
 
 def diagnose(watched: Float[np.ndarray, "c t s"]) -> dict[str, float]:

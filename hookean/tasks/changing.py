@@ -11,13 +11,12 @@ import numpy as np
 import pydantic
 from scipy import ndimage
 
-from ..core.normalise import averaged
 from ..core.parameters import count_parameters
 from ..data.dataset import Split
 from ..record import Chart
 from . import metrics
 from .build import ConfigError, network_label
-from .classification import Classification, Parts, build, resolve_config
+from .classification import Classification, Parts, build, evaluator, resolve_config
 from .experiment import AbstractExperiment, Stage
 from .optimiser import Optimiser
 from .progress import Reporter
@@ -155,14 +154,7 @@ class Changing(AbstractExperiment, frozen=True):
     def _train(self, stage: Stage, parts: Parts, worlds: list[World]) -> tuple[list[list[float]], list[float]]:
         """Return (accuracy in every world after each part, held-out accuracy in every world at the end)."""
         state = jax.tree.map(lambda leaf: jnp.array(leaf) if eqx.is_array(leaf) else leaf, parts.state)
-        shape = state.network.shapes[state.network.input or ""]
-        evaluate = metrics.evaluator(
-            parts.algorithm.class_energies,
-            lambda raw: parts.data.transform.evaluate(raw).reshape(raw.shape[0], *shape),
-            eqx.partition(state.network, eqx.is_array)[1],
-            500,
-            lambda arrays, static: averaged(eqx.combine(arrays, static)),
-        )
+        evaluate = evaluator(parts, 500)
 
         def accuracies(splits: list[Split]) -> list[float]:
             arrays = eqx.partition(state.network, eqx.is_array)[0]

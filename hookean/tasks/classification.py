@@ -4,7 +4,7 @@ import dataclasses
 import inspect
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -33,6 +33,8 @@ from .train import Diverged, classifier, labelled
 
 #: Samples whose prediction errors are kept for pictures.
 SHOWN = 8
+#: Is shown the record after every epoch of training; a text that it returns ends the run, and is the reason.
+Watch = Callable[[Record], str | None]
 
 
 class Classification(AbstractTask, frozen=True):
@@ -57,6 +59,8 @@ class Classification(AbstractTask, frozen=True):
         patience: stop after so many epochs without a better held-out accuracy; None never stops early.
         evidence: measure residual and gradient angle every so many epochs (and at the end); 0 never.
         checkpoint: write a checkpoint every so many epochs.
+        test: measure on the test split at the end, once (default); false leaves it alone, and the run ends with the
+            figures of the held-out samples.
         double_precision: compute in float64, which deep equilibria need to be told from rounding (default false).
         download: allow the data set to be fetched from the public hub.
     """
@@ -78,6 +82,7 @@ class Classification(AbstractTask, frozen=True):
     patience: int | None = pydantic.Field(default=None, ge=1)
     evidence: int = pydantic.Field(default=1, ge=0)
     checkpoint: int = pydantic.Field(default=1, ge=1)
+    test: bool = True
     double_precision: bool = False
     download: bool = False
 
@@ -106,11 +111,11 @@ class Classification(AbstractTask, frozen=True):
     def check(self) -> None:
         resolve_config(self)
 
-    def run(self, folder: Path, *, resume: bool = False, quiet: bool = False) -> Record:
+    def run(self, folder: Path, *, resume: bool = False, quiet: bool = False, watch: Watch | None = None) -> Record:
         if not self.double_precision:
-            return run(self, folder, resume=resume, quiet=quiet)
+            return run(self, folder, resume=resume, quiet=quiet, watch=watch)
         with jax.enable_x64(True):
-            return run(self, folder, resume=resume, quiet=quiet)
+            return run(self, folder, resume=resume, quiet=quiet, watch=watch)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,8 +175,10 @@ def _parts_of(split: Split, config: Classification) -> tuple[Split, Split]:
         raise ConfigError(f"{name}: {error}") from error
 
 
-def run(config: Classification, folder: Path, *, resume: bool = False, quiet: bool = False) -> Record:
-    """Run one config into `folder` and return its record.
+def run(
+    config: Classification, folder: Path, *, resume: bool = False, quiet: bool = False, watch: Watch | None = None
+) -> Record:
+    """Run one config into `folder` and return its record; `watch` may end it early, as `interrupted` with its reason.
 
     The folder holds `config.toml`, `record.json`, `checkpoint.safetensors` and `arrays.npz`. With `resume` a finished
     run is returned as it is, and a killed one goes on to the same result, to the last bit.
@@ -188,7 +195,7 @@ def run(config: Classification, folder: Path, *, resume: bool = False, quiet: bo
     record = _record(config, parts)
     record.seconds["data"] = time.perf_counter() - began
     title = f"{record.label} on {record.dataset}, {record.network}, seed {record.seed}"
-    return _Run(config, parts, folder, record, Reporter(title, quiet=quiet)).go(resume)
+    return _Run(config, parts, folder, record, Reporter(title, quiet=quiet)).go(resume, watch)
 
 
 def resolve_config(config: Classification) -> dict[str, Any]:
@@ -207,6 +214,19 @@ def resolve_config(config: Classification) -> dict[str, Any]:
     return config.model_dump() | {"network": network, "algorithm": options} | named
 
 
+def evaluator(parts: Parts, batch_size: int) -> Callable[[Any, Split], metrics.Counts]:
+    """Return a function (arrays of the network, split) -> counts, compiled once for all splits."""
+    network = parts.state.network
+    shape = network.shapes[network.input or ""]
+    return metrics.evaluator(
+        parts.algorithm.class_energies,
+        lambda raw: parts.data.transform.evaluate(raw).reshape(raw.shape[0], *shape),
+        eqx.partition(network, eqx.is_array)[1],
+        batch_size,
+        lambda arrays, static: averaged(eqx.combine(arrays, static)),
+    )
+
+
 def _record(config: Classification, parts: Parts) -> Record:
     return Record(
         task=config.name,
@@ -223,6 +243,7 @@ def _record(config: Classification, parts: Parts) -> Record:
         history=[],
         parameters=count_parameters(parts.state.network),
         passes=parts.algorithm.passes(parts.state.network),
+        needs=parts.algorithm.needs.words(),
     )
 
 
@@ -241,21 +262,12 @@ class _Run:
             config.batch_size,
             config.seed,
         )
-        network_static = eqx.partition(state.network, eqx.is_array)[1]
-        size = min(500, max(config.batch_size, 64))
-        shape = state.network.shapes[state.network.input or ""]
-        self.evaluate = metrics.evaluator(
-            parts.algorithm.class_energies,
-            lambda raw: parts.data.transform.evaluate(raw).reshape(raw.shape[0], *shape),
-            network_static,
-            size,
-            lambda arrays, static: averaged(eqx.combine(arrays, static)),
-        )
+        self.evaluate = evaluator(parts, min(500, max(config.batch_size, 64)))
         self.measure = jax.jit(self._measure)
         self.best = (-1.0, 0)
         self.chosen = jax.device_get(self._arrays(state))
 
-    def go(self, resume: bool) -> Record:
+    def go(self, resume: bool, watch: Watch | None) -> Record:
         """Train from the start or from the checkpoint, then select and test."""
         state, done = self._resumed() if resume else (self.parts.state, 0)
         write_text(self.folder / "config.toml", config_text(self.parts.resolved))
@@ -271,15 +283,21 @@ class _Run:
                         break
                     state, means = self.trainer.epoch(state, epoch, self.reporter)
                     self._after_epoch(state, epoch + 1, means)
+                    reason = watch(self.record) if watch is not None else None
+                    if reason is not None:
+                        return self._interrupted(reason)
             self._finish(state)
         except Diverged as error:
             self.record.status, self.record.message = "diverged", str(error)
             self._write()
         except KeyboardInterrupt:
-            self.record.status = "interrupted"
-            self.record.message = "Stopped by the user. Run the same command with --resume to go on."
-            self._write()
+            self._interrupted("Stopped by the user. Run the same command with --resume to go on.")
             raise
+        return self.record
+
+    def _interrupted(self, reason: str) -> Record:
+        self.record.status, self.record.message = "interrupted", reason
+        self._write()
         return self.record
 
     def _after_epoch(self, state: TrainState, number: int, means: dict[str, Any] | None) -> None:
@@ -342,6 +360,13 @@ class _Run:
         dynamic = self._arrays(state) if self.config.selection == "last" else self.chosen
         last = self.record.history[-1]["epoch"]
         self.record.selected_epoch = last if self.config.selection == "last" else self.best[1]
+        if self.config.test:
+            self._test(dynamic)
+            self._keep_samples(dynamic, eqx.filter(state.memory, eqx.is_array))
+        self.record.status, self.record.finished = "finished", now()
+        self._write()
+
+    def _test(self, dynamic: Any) -> None:
         began = time.perf_counter()
         counts = self.evaluate(dynamic, self.parts.data.test)
         self.record.seconds["evaluate"] += time.perf_counter() - began
@@ -354,9 +379,6 @@ class _Run:
             "accuracy": (np.asarray(counts.correct) / held).tolist(),
             "count": np.asarray(counts.count).astype(int).tolist(),
         }
-        self._keep_samples(dynamic, eqx.filter(state.memory, eqx.is_array))
-        self.record.status, self.record.finished = "finished", now()
-        self._write()
 
     def _keep_samples(self, dynamic: Any, memory: Any) -> None:
         sample = self._evidence_sample()
@@ -396,4 +418,5 @@ class _Run:
     def _write(self) -> None:
         self.record.seconds |= self.trainer.seconds
         self.record.seconds["total"] = time.perf_counter() - self.began
+        self.record.memory_mebibytes = self.trainer.memory_mebibytes or self.record.memory_mebibytes
         write_record(self.folder, self.record)

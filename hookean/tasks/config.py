@@ -1,6 +1,7 @@
 """Configs from presets and from the command line: merging, overriding, checking."""
 
 import tomllib
+import typing
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -8,20 +9,20 @@ from typing import Any, TypeVar
 import pydantic
 
 from ..registry import nearest
-from .build import ConfigError
+from .build import NONE, ConfigError
 from .contract import AbstractTask
 
 T = TypeVar("T", bound=AbstractTask)
 
 
 def configure(task: type[T], values: Mapping[str, Any]) -> T:
-    """Return the validated config of a task.
+    """Return the validated config of a task; "none" stands for None where that is allowed.
 
     Raises:
         ConfigError: naming the first wrong key, what it must be and what it got.
     """
     try:
-        return task(**values)
+        return task(**_with_none(task, values))
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         path = ".".join(str(part) for part in first["loc"] if part not in ("int", "float"))
@@ -29,6 +30,18 @@ def configure(task: type[T], values: Mapping[str, Any]) -> T:
             known = _keys(task, first["loc"][:-1])
             raise ConfigError(f"'{path}' is not an option of {task.name}. {nearest(path, known)}") from error
         raise ConfigError(f"{path}: {first['msg']}, got {first['input']!r}.") from error
+
+
+def _with_none(model: type[pydantic.BaseModel], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values with None where an option may be None and the value says so in words."""
+    found = dict(values)
+    for name, value in found.items():
+        annotation = model.model_fields[name].annotation if name in model.model_fields else None
+        if value == NONE and type(None) in typing.get_args(annotation):
+            found[name] = None
+        elif isinstance(value, Mapping) and isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel):
+            found[name] = _with_none(annotation, value)
+    return found
 
 
 def _keys(task: type[pydantic.BaseModel], path: tuple[Any, ...]) -> list[str]:

@@ -42,9 +42,19 @@ def require_same(path: Path, stored: dict[str, Any], resolved: dict[str, Any]) -
 
 
 def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Say whether two resolved configs lead to the same run; where the data came from makes no difference."""
-    plain = ({key: value for key, value in values.items() if key != "download"} for values in (one, other))
+    """Say whether two resolved configs lead to the same run.
+
+    Where the data came from makes no difference, nor whether an option that is None is named: a record from before the
+    option existed has none.
+    """
+    plain = (_given({key: value for key, value in values.items() if key != "download"}) for values in (one, other))
     return len({json.dumps(values, sort_keys=True) for values in plain}) == 1
+
+
+def _given(values: Any) -> Any:
+    if not isinstance(values, dict):
+        return values
+    return {key: _given(value) for key, value in values.items() if value is not None}
 
 
 def without_none(values: Any) -> Any:

@@ -16,7 +16,7 @@ from ..core.network import Network
 from ..data.dataset import Data
 from ..data.iris import Iris
 from ..data.mnist import MNIST
-from ..data.split import stratified_order
+from ..data.split import stratified_order, validation_split
 from ..inference.langevin import Langevin
 from ..record import Images
 from . import likeness
@@ -69,26 +69,38 @@ class Rows:
         return self.data is not None
 
 
-def load(name: str, *, download: bool, subset: int | None) -> Rows:
-    """Return the rows of a data set: two features of half of the flowers, or images."""
-    return _flowers(subset) if name == "iris" else _images(download, subset)
+def load(name: str, *, download: bool, subset: int | None, validation: bool) -> Rows:
+    """Return the rows of a data set: two features of half of the flowers, or images.
+
+    Arguments:
+        subset: learn from the first so many samples.
+        validation: hold samples against training samples that are kept back, and not against the test samples.
+    """
+    return _flowers(subset, validation) if name == "iris" else _images(download, subset, validation)
 
 
-def _flowers(subset: int | None) -> Rows:
+def _flowers(subset: int | None, validation: bool) -> Rows:
     """Return both halves of the flowers, standardised with mean and deviation of the half to learn from."""
     loaded = Iris().load()
     features = np.concatenate([loaded.train.inputs, loaded.test.inputs])[:, FEATURES]
     labels = np.concatenate([loaded.train.labels, loaded.test.labels])
     held, train = stratified_order(labels, len(labels) // 2, 0)
+    if validation:
+        held, rest = stratified_order(labels[train], len(train) // 3, 0)
+        held, train = train[held], train[rest]
     mean, deviation = features[train].mean(axis=0), features[train].std(axis=0)
     features = ((features - mean) / deviation).astype(np.float32)
     names = ["sepal length", "petal length"]
     return Rows(features[train][:subset], labels[train][:subset], features[held], lambda x: x, lambda x: x, names, None)
 
 
-def _images(download: bool, subset: int | None) -> Rows:
+def _images(download: bool, subset: int | None, validation: bool) -> Rows:
     loaded = MNIST().load(download=download)
-    images = loaded.train.inputs[:subset].reshape(len(loaded.train.inputs[:subset]), -1)
+    train, held_split = loaded.train, loaded.test
+    if validation:
+        train, held_split = validation_split(loaded.train, size=1 / 6, seed=0)
+    images, labels = train.inputs[:subset], train.labels[:subset]
+    images = images.reshape(len(images), -1)
 
     def scaled(x: Any) -> Any:
         return x.astype(jnp.float32) / 127.5 - 1
@@ -96,8 +108,8 @@ def _images(download: bool, subset: int | None) -> Rows:
     seen = scaled(images[:5000])
     axes = np.linalg.eigh(np.cov(seen, rowvar=False))[1][:, ::-1][:, :COMPONENTS].astype(np.float32)
     names = [f"component {i + 1}" for i in range(COMPONENTS)]
-    held = scaled(loaded.test.inputs.reshape(len(loaded.test.inputs), -1))
-    return Rows(images, loaded.train.labels[:subset], held, scaled, lambda x: x @ axes, names, loaded)
+    held = scaled(held_split.inputs.reshape(len(held_split), -1))
+    return Rows(images, labels, held, scaled, lambda x: x @ axes, names, loaded)
 
 
 def balanced(rows: Rows, size: int) -> np.ndarray:
@@ -128,8 +140,9 @@ def report_samples(
 def _report_features(stage: Stage, rows: Rows, samples: Mapping[str, Any], seed: int) -> None:
     record = stage.record
     assert record.test is not None
-    size = len(rows.held)
-    floor = likeness.earth_mover(np.asarray(rows.train[:size]), rows.held[: len(rows.train)])
+    target = np.tile(rows.held, (max(1, len(rows.train) // len(rows.held)), 1))
+    size = min(len(rows.train), len(target))
+    floor = likeness.earth_mover(np.asarray(rows.train[:size]), target[:size])
     states = next(found[1] for found in samples.values() if found[1] is not None)
     few = _distances(states, rows.held, 1, SETS, seed)
     many = _distances(states, rows.held, MANY, SETS // MANY, seed)
@@ -170,7 +183,7 @@ def _report_images(stage: Stage, rows: Rows, samples: Mapping[str, Any], seed: i
     record = stage.record
     assert record.test is not None
     judge = Judge(stage, rows.data, epochs=judge_epochs)
-    real = likeness.moments(judge(rows.data.test.inputs)[0])
+    real = likeness.moments(judge(_grey(rows.held, rows))[0])
     for number, (name, (found, _)) in enumerate(samples.items()):
         features, probabilities = judge(_grey(found, rows))
         suffix = "" if number == 0 else f" ({name})"
@@ -179,18 +192,18 @@ def _report_images(stage: Stage, rows: Rows, samples: Mapping[str, Any], seed: i
         record.test |= {f"FID{suffix}": fid, f"inception score{suffix}": score, f"samples{suffix}": float(len(found))}
         if number == 0:
             record.test |= {
-                "FID error": likeness.bootstrap_error(
+                "FID 95 % ±": likeness.half_interval(
                     lambda x: likeness.frechet(likeness.moments(x), real), features, seed=seed
                 ),
-                "inception score error": likeness.bootstrap_error(likeness.inception_score, probabilities, seed=seed),
+                "inception score 95 % ±": likeness.half_interval(likeness.inception_score, probabilities, seed=seed),
             }
     size = int(record.test["samples"])
-    ours = judge(rows.data.train.inputs[:size])[0]
+    ours = judge(_grey(rows.scaled(rows.train[:size]), rows))[0]
     record.test |= {
         "FID of training images": likeness.frechet(likeness.moments(ours), real),
         "accuracy of the judge": judge.accuracy,
     }
-    record.shown = ["FID", "FID error", "inception score", "inception score error", "FID of training images"]
+    record.shown = ["FID", "FID 95 % ±", "inception score", "inception score 95 % ±", "FID of training images"]
     record.shown += [name for name in record.test if name.startswith("FID (")]
     record.shown += [n for n in ("accuracy of the judge", "split R-hat", "effective samples") if n in record.test]
     _report_grid(stage, rows, next(iter(samples.values()))[0], seed)
@@ -257,12 +270,15 @@ def report_covariance(stage: Stage, network: Network, drawn: Drawn, solver: Lang
     """Hold the covariance of the draws of a linear network against the closed form, in standard errors too.
 
     Each entry is the mean of a product of deviations, whose effective number of draws gives its standard error.
+
+    Arguments:
+        drawn: with the watched statistics less their means.
     """
     from arviz_stats.base import array_stats
 
     assert stage.record.test is not None
     exact = model_covariance(network, solver.temperature)
-    centred = drawn.watched - drawn.watched.mean(axis=(0, 1))
+    centred = drawn.watched
     sampled = np.einsum("cti,ctj->ij", centred, centred) / centred[..., 0].size
     worst = 0.0
     for i, j in zip(*np.triu_indices(len(exact)), strict=True):

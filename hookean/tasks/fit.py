@@ -1,6 +1,7 @@
-"""Training inside an experiment: epochs over any rows, with a checkpoint after each of them."""
+"""Training inside an experiment: epochs over any rows, with checkpoints."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import equinox as eqx
@@ -29,6 +30,7 @@ def fit(
     seed: int,
     after: Callable[[TrainState, int], dict[str, Any]] | None = None,
     part: str = "train",
+    every: int = 1,
 ) -> TrainState:
     """Train a network and return the last train state; the history of the record grows by an entry an epoch.
 
@@ -41,6 +43,7 @@ def fit(
         after: (train state, epochs behind it) -> measures that the entry of the epoch holds too.
         part: name of the checkpoint, where an experiment trains several networks; it stands in the entries of all
             parts but `train`.
+        every: write a checkpoint every so many epochs, and after the last one (default 1).
 
     Raises:
         Diverged: if energies or states leave the finite numbers.
@@ -53,7 +56,7 @@ def fit(
     state = jax.tree.map(lambda leaf: jnp.array(leaf) if eqx.is_array(leaf) else leaf, state)  # steps donate buffers
     trainer = Trainer(algorithm, state, rows, clamps, batch_size, seed)
     path = stage.folder / f"{part}.safetensors"
-    state, done = _resumed(stage, path, state)
+    state, done = resumed(stage, path, state)
     reporter = Reporter(stage.title if part == "train" else f"{stage.title}, {part}", quiet=stage.quiet)
     with reporter.run(epochs, done, trainer.steps):
         for epoch in range(done, epochs):
@@ -63,18 +66,24 @@ def fit(
             entry |= {} if part == "train" else {"part": part}
             entry |= after(state, epoch + 1) if after is not None else {}
             stage.record.history.append(entry)
-            _save(stage, path, state, epoch + 1)
+            if (epoch + 1) % every == 0 or epoch + 1 == epochs:
+                save(stage, path, state, epoch + 1)
             reporter.epoch(epoch + 1, energy=means["energy"])
     return state
 
 
-def _save(stage: Stage, path: Any, state: TrainState, done: int) -> None:
+def save(stage: Stage, path: Path, state: Any, done: int) -> None:
+    """Write the arrays of a tree, the epochs behind it and the history of the record."""
     header = {"epoch": done, "config": stage.record.config, "history": stage.record.history}
     checkpoint.save(path, eqx.filter(state, eqx.is_array), header)
 
 
-def _resumed(stage: Stage, path: Any, state: TrainState) -> tuple[TrainState, int]:
-    """Return the state and the number of epochs behind it, from the checkpoint if there is one."""
+def resumed(stage: Stage, path: Path, state: Any) -> tuple[Any, int]:
+    """Return the state and the number of epochs behind it, from the checkpoint if there is one.
+
+    Raises:
+        ConfigError: if the checkpoint belongs to another config.
+    """
     if not (stage.resume and path.exists()):
         return state, 0
     dynamic, static = eqx.partition(state, eqx.is_array)

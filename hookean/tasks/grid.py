@@ -32,7 +32,7 @@ def grid(
     Arguments:
         axes: option -> its values, such as {"dataset": ["mnist"], "network.depth": [8, 16]}.
     """
-    return [config for point in _points(axes) for config in seeds(task, _at(values, point), number)]
+    return [config for point in _points(axes) for config in seeds(task, at(values, point), number)]
 
 
 def study(
@@ -53,7 +53,7 @@ def study(
     if not (isinstance(variants, list) and variants and all(isinstance(variant, Mapping) for variant in variants)):
         raise ConfigError(f"variants must be a list of tables of options, got {variants!r}.")
     last = {key: value for key, value in changes.items() if key not in ("axes", "variants")}
-    runs = [(point, merge(merge(_at(whole, point), variant), last)) for point in _points(axes) for variant in variants]
+    runs = [(point, merge(merge(at(whole, point), variant), last)) for point in _points(axes) for variant in variants]
     configs = [config for _, run in runs for config in seeds(task, run, number)]
     if len({config.cell() for config in configs}) < len(configs):  # the axes must tell the runs apart
         configs = [config for point, run in runs for config in seeds(task, _labelled(run, point), number)]
@@ -78,7 +78,8 @@ def _points(axes: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
     return [dict(zip(axes, choice, strict=True)) for choice in itertools.product(*axes.values())]
 
 
-def _at(values: Mapping[str, Any], point: Mapping[str, Any]) -> dict[str, Any]:
+def at(values: Mapping[str, Any], point: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options at a point of the axes, given as option -> value."""
     return functools.reduce(merge, (nested(option, value) for option, value in point.items()), dict(values))
 
 

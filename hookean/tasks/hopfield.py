@@ -73,7 +73,7 @@ class Hopfield(AbstractExperiment, frozen=True):
         loads = tuple(count / self.units for count in counts)
         trial = eqx.filter_jit(self.trial)
         key = jax.random.key(self.seed)
-        found = np.zeros((len(loads), self.draws, 4))
+        found = np.zeros((len(loads), self.draws, 6))
         with stage.timed("evaluate"), stage.progress("loads", len(loads)) as bar:
             for i, count in enumerate(counts):
                 for d in range(self.draws):
@@ -94,12 +94,13 @@ class Hopfield(AbstractExperiment, frozen=True):
         stage.record.shown = list(stage.record.test)
         stage.record.charts = [*self.curves(loads, found), self.descent(key)]
 
-    def trial(self, count: Int[Array, ""], most: int, *, key: PRNGKeyArray) -> Float[Array, "4"]:
+    def trial(self, count: Int[Array, ""], most: int, *, key: PRNGKeyArray) -> Float[Array, "6"]:
         """Store `count` patterns (of at most `most`) and measure one network.
 
         Returns:
             whether every pattern is a fixed point, the share of those that are, and the mean overlap with the pattern
-            after settling from it and from a cue with flipped units.
+            after settling from it and from a cue with flipped units, one unit at a time; then the same two with all
+            units at once.
         """
         keys = jax.random.split(key, 3)
         drawn = signs(keys[0], (most, self.units))
@@ -110,12 +111,15 @@ class Hopfield(AbstractExperiment, frozen=True):
         cues = patterns[jnp.arange(self.cues) % count]
         flips = jax.random.bernoulli(keys[1], self.flipped, cues.shape)
 
-        def overlap(start: Array) -> Array:
-            recall = jax.vmap(lambda cue: network.recall(cue, sweeps=self.sweeps, key=keys[2]).state)
-            return jnp.mean(recall(start) * cues)
+        def alone(cue: Array) -> Array:
+            return network.recall(cue, sweeps=self.sweeps, key=keys[2]).state
 
+        def together(cue: Array) -> Array:
+            return network.recall_together(cue, sweeps=self.sweeps).state
+
+        starts = (cues, jnp.where(flips, -cues, cues))
+        ends = [jnp.mean(jax.vmap(recall)(start) * cues) for recall in (alone, together) for start in starts]
         share = jnp.sum(fixed & used) / count
-        ends = [overlap(cues), overlap(jnp.where(flips, -cues, cues))]
         return jnp.stack([jnp.all(fixed).astype(share.dtype), share, *ends])
 
     def theory(self) -> float:
@@ -124,7 +128,7 @@ class Hopfield(AbstractExperiment, frozen=True):
             return critical_load()
         return error_free_load(self.units) if self.rule == "storkey" else 1.0
 
-    def curves(self, loads: tuple[float, ...], found: Float[np.ndarray, "loads draws 4"]) -> list[Chart]:
+    def curves(self, loads: tuple[float, ...], found: Float[np.ndarray, "loads draws 6"]) -> list[Chart]:
         """Return what is left of the patterns, against the load."""
         x = [float(load) for load in loads]
 
@@ -133,7 +137,13 @@ class Hopfield(AbstractExperiment, frozen=True):
             ends = {"low": values.min(axis=1), "high": values.max(axis=1)}
             return {"x": x, "y": values.mean(axis=1).tolist()} | {name: end.tolist() for name, end in ends.items()}
 
-        ends = {"from the pattern": line(2), f"from {100 * self.flipped:g} % flipped": line(3)}
+        flipped = f"from {100 * self.flipped:g} % flipped"
+        ends = {
+            "from the pattern": line(2),
+            flipped: line(3),
+            "from the pattern, all units at once": line(4),
+            f"{flipped}, all units at once": line(5),
+        }
         if self.rule == "hebbian":
             fine = np.linspace(0.01, critical_load() - 1e-6, 60)
             ends["mean-field theory"] = {"x": fine.tolist(), "y": [retrieval_overlap(a) for a in fine]}

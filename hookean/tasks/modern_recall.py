@@ -88,12 +88,14 @@ class ModernRecall(AbstractExperiment, frozen=True):
             _chart("Recall from a noisy half", "standard deviation of the noise", (0.0, *self.noises), by_noise),
             _chart("Choice on other images", "inverse temperature", self.betas, held_out, "x"),
         ]
-        cue = jnp.where(known, first[:SHOWN], 0.5)
-        rows = np.stack([np.asarray(part).reshape(-1, *shape) for part in (first[:SHOWN], cue, ends[:SHOWN])])
-        stage.keep_arrays({"recalled": halved(rows)})
-        stage.record.images = [
-            Images("Recall from the upper half", "recalled", ["stored", "cue", "recalled"], "At half their size.")
-        ]
+        some = first[:SHOWN]
+        warm = [b for b in sorted({min(self.betas), beta / 100}) if min(self.betas) <= b < beta]
+        rows = {"stored": some, "cue": jnp.where(known, some, 0.5)}
+        rows |= {f"recalled at {b:g}": self.recalled(first, some, known, b)[2] for b in warm}
+        rows[f"recalled at {beta:g}"] = ends[:SHOWN]
+        stage.keep_arrays({"recalled": halved(np.stack([np.asarray(r).reshape(-1, *shape) for r in rows.values()]))})
+        reading = "At half their size. The lowest inverse temperature returns the mean of all images, the next of some."
+        stage.record.images = [Images("Recall from the upper half", "recalled", list(rows), reading)]
 
     def pictures(self, stage: Stage) -> tuple[Float[Array, "n d"], Float[Array, "m d"], tuple[int, ...]]:
         """Return images to store, others to choose on (pixels in [0, 1], in a fixed order), and the shape of one."""
@@ -122,7 +124,7 @@ class ModernRecall(AbstractExperiment, frozen=True):
             key = jax.random.fold_in(jax.random.key(self.seed), start)
             part = shown[start : start + QUERIES]
             cue = jnp.where(known, part + noise * jax.random.normal(key, part.shape), 0)
-            ends.append(answer(self.similarity, stored, cue, known, beta))
+            ends.append(answer(self.similarity, stored, cue, known, jnp.asarray(beta)))
         back = jnp.concatenate(ends)
         errors = jnp.sum(jnp.where(known, 0, jnp.square(back - shown)), axis=1) / jnp.sum(~known)
         return float(jnp.mean(errors < self.correct)), float(jnp.median(errors)), back
@@ -134,7 +136,7 @@ def answer(
     stored: Float[Array, "n d"],
     cues: Float[Array, "m d"],
     known: Bool[Array, "d"],
-    beta: float | Array,
+    beta: Float[Array, ""],
 ) -> Float[Array, "m d"]:
     """Return the stored images averaged under the attention of each cue to them."""
     if similarity == "distance":

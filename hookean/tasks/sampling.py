@@ -1,5 +1,6 @@
 """Task `sampling`: learn a distribution and draw from it, by Monte Carlo predictive coding or a rival."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
@@ -14,6 +15,7 @@ from .. import algorithms, data
 from ..algorithms.contract import AbstractAlgorithm
 from ..classical.vae import VAE, learn_epoch
 from ..core import builders
+from ..core.coordinates import ErrorCoordinates, StateCoordinates
 from ..core.density import Bernoulli, Gaussian
 from ..core.network import Network
 from ..core.parameters import count_parameters
@@ -26,7 +28,7 @@ from . import chains, findings
 from .build import ConfigError, construct, resolve
 from .experiment import AbstractExperiment, Stage
 from .findings import Rows
-from .fit import fit
+from .fit import fit, resumed, save
 from .optimiser import Optimiser
 
 BUILDERS = {"decoder": builders.decoder}
@@ -44,7 +46,12 @@ class Sampling(AbstractExperiment, frozen=True):
         optimiser: the weight rule and its schedule.
         epochs, batch_size: how long, and how many samples a step.
         subset: train on the first so many samples of a set of images; None takes all.
+        validation: hold samples against a part of the training samples that is kept back, and not against the test
+            samples: for the choice of everything above (default false).
         generation: options of the chains that generate which differ from the chain of the algorithm.
+        coordinates: in which the chains that generate move: states, or prediction errors (default states). Both sample
+            the same distribution; while the data node is free too, the errors are independent, and mix as fast as the
+            rate allows.
         length: how many chains run and how long.
         exact: number of samples that are drawn node by node beside the chains, as the limit of long chains.
         judge_epochs: epochs of the classifier behind FID and inception score (default 3).
@@ -67,7 +74,9 @@ class Sampling(AbstractExperiment, frozen=True):
     epochs: int = pydantic.Field(default=100, ge=0)
     batch_size: int = pydantic.Field(default=75, ge=1)
     subset: int | None = pydantic.Field(default=None, ge=1)
+    validation: bool = False
     generation: dict[str, Any] = pydantic.Field(default={})
+    coordinates: Literal["states", "errors"] = "states"
     length: chains.Length = chains.Length()
     exact: int = pydantic.Field(default=2000, ge=100)
     judge_epochs: int = pydantic.Field(default=3, ge=0)
@@ -131,7 +140,7 @@ class Sampling(AbstractExperiment, frozen=True):
         return self._generator()[0]
 
     def measure(self, stage: Stage) -> None:
-        rows = findings.load(self.dataset, download=self.download, subset=self.subset)
+        rows = findings.load(self.dataset, download=self.download, subset=self.subset, validation=self.validation)
         if self.rival:
             self._measure_rival(stage, rows)
         else:
@@ -149,7 +158,8 @@ class Sampling(AbstractExperiment, frozen=True):
         network: Network = construct(
             self.network, BUILDERS, "network", latent=self.latent, outputs=rows.units, key=jax.random.fold_in(key, 0)
         )[0]
-        updates = self.epochs * (len(rows.train) // self.batch_size)
+        per_batch = self._algorithm()[0].updates_per_batch()
+        updates = self.epochs * (len(rows.train) // self.batch_size) * per_batch
         algorithm = self._algorithm(optimiser=self.optimiser.build(updates))[0]
         stage.record.parameters = count_parameters(network)
         stage.record.passes = algorithm.passes(network)
@@ -176,6 +186,7 @@ class Sampling(AbstractExperiment, frozen=True):
             {source: self._inputs(labels)},
             self.generator(),
             self.length,
+            coordinates=StateCoordinates() if self.coordinates == "states" else ErrorCoordinates(),
             watch=rows.watch,
             key=jax.random.fold_in(key, 1),
         )
@@ -185,7 +196,9 @@ class Sampling(AbstractExperiment, frozen=True):
             temperature=self.generator().temperature,
             key=jax.random.fold_in(key, 2),
         )
-        self._report_chains(stage, rows, state.network, drawn)
+        conditions = np.asarray(self._inputs(labels)).argmax(axis=1)
+        watched = chains.centred(drawn.watched, conditions[drawn.alive])
+        self._report_chains(stage, rows, state.network, dataclasses.replace(drawn, watched=watched))
         findings.report_samples(
             stage,
             rows,
@@ -235,8 +248,11 @@ class Sampling(AbstractExperiment, frozen=True):
         inputs = (inputs + 1) / 2 if rows.pictures else inputs
         memory = optimiser.init(eqx.filter(vae, eqx.is_inexact_array))
         go = eqx.filter_jit(learn_epoch)
+        path = stage.folder / "train.safetensors"
+        (vae, memory), done = resumed(stage, path, (vae, memory))
         with stage.timed("train"), stage.progress("training", self.epochs) as bar:
-            for epoch in range(self.epochs):
+            bar.advance(done)
+            for epoch in range(done, self.epochs):
                 order = jnp.asarray(epoch_order(len(rows.train), self.batch_size, seed=self.seed, epoch=epoch))
                 vae, memory, means = go(vae, optimiser, memory, inputs, order, key=jax.random.fold_in(key, 100 + epoch))
                 energies = {name: float(value) for name, value in means.items()}
@@ -245,5 +261,6 @@ class Sampling(AbstractExperiment, frozen=True):
                     stage.diverged(f"training diverged in epoch {epoch + 1}. Lower optimiser.rate.")
                 entry = {"epoch": epoch + 1, "energies": energies, "train": {"energy": energy}}
                 stage.record.history.append(entry)
+                save(stage, path, (vae, memory), epoch + 1)
                 bar.advance(note=f"bound {energy:.4g} nats")
         return vae

@@ -4,7 +4,6 @@ import dataclasses
 import statistics
 import time
 from collections.abc import Sequence
-from typing import Any
 
 import equinox as eqx
 import jax
@@ -16,6 +15,7 @@ from ..algorithms.contract import AbstractAlgorithm
 from ..core import builders
 from ..registry import exported_classes, exported_functions, find
 from .build import construct
+from .train import mebibytes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,12 +65,8 @@ def time_step(network: str, algorithm: str, *, steps: int | None, batch: int, re
         began = time.perf_counter()
         dynamic = jax.block_until_ready(compiled(dynamic, clamps))
         seconds.append(time.perf_counter() - began)
-    usage: Any = compiled.memory_analysis()
-    memory = usage.argument_size_in_bytes + usage.output_size_in_bytes + usage.temp_size_in_bytes
-    memory -= usage.alias_size_in_bytes
-    return StepTime(
-        network, rule.label, steps, batch, 1e3 * statistics.median(seconds[1:]), compile_seconds, memory / 2**20
-    )
+    milliseconds = 1e3 * statistics.median(seconds[1:])
+    return StepTime(network, rule.label, steps, batch, milliseconds, compile_seconds, mebibytes(compiled))
 
 
 def sweep(

@@ -92,6 +92,14 @@ class Trainer:
         """Batches in an epoch."""
         return self.samples // self.batch_size
 
+    @property
+    def memory_mebibytes(self) -> float | None:
+        """What the compiled step holds at its peak, the rows apart; None before the first epoch."""
+        if self.compiled is None:
+            return None
+        rows = sum(value.nbytes for value in self.rows.values())
+        return mebibytes(self.compiled) - rows / 2**20
+
     def epoch(self, state: TrainState, number: int, reporter: Reporter) -> tuple[TrainState, dict[str, Any]]:
         """Train for one epoch.
 
@@ -157,6 +165,13 @@ class Trainer:
         state = eqx.tree_at(lambda s: s.network, state, measured(state.network, batch))
         state, info = self.algorithm.step(state, batch, key=key_learn)
         return eqx.partition(state, eqx.is_array)[0], _add(sums, info, chosen["labels"] if self.classifies else None)
+
+
+def mebibytes(compiled: Any) -> float:
+    """Return the size of a compiled function's arguments, results and scratch space in MiB."""
+    usage = compiled.memory_analysis()
+    size = usage.argument_size_in_bytes + usage.output_size_in_bytes + usage.temp_size_in_bytes
+    return (size - usage.alias_size_in_bytes) / 2**20
 
 
 def labelled(network: Network, inputs: Array, labels: Int[Array, "batch"], classes: int) -> dict[str, Array]:

@@ -1,6 +1,7 @@
 """The command line in this process, and as a process of its own."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -42,6 +43,10 @@ def process(tmp_path, tmp_path_factory):
     root = str(Path(hookean.__file__).parents[1])
     environment = os.environ | {"HOOKEAN_CACHE": str(cache), "PYTHONPATH": root, "JAX_PLATFORMS": "cpu"}
     environment.pop("HOOKEAN_DEBUG", None)
+    # A shell that starts the tests in the background makes them ignore the interrupt, which their children inherit.
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     started = []
 
     def start(*arguments):
@@ -57,6 +62,7 @@ def process(tmp_path, tmp_path_factory):
         return child
 
     yield start
+    signal.signal(signal.SIGINT, before)
     for child in started:
         if child.poll() is None:
             child.kill()

@@ -24,7 +24,7 @@ from typing import ClassVar
 import jax
 import optax
 
-from hookean.algorithms.contract import AbstractAlgorithm, Signal, learn_once
+from hookean.algorithms.contract import AbstractAlgorithm, Needs, Signal, learn_once
 from hookean.learning.backprop import backprop
 
 
@@ -37,6 +37,7 @@ class Signed(AbstractAlgorithm):
     label: ClassVar[str] = "signs only"
     reference: ClassVar[str] = "none"
     cost: ClassVar[str] = "one pass"
+    needs: ClassVar[Needs] = Needs(weight_transport=True)
 
     def check(self, network):
         pass
@@ -91,7 +92,7 @@ def test_list_names_every_class(command, kind, room, base):
 def test_list_names_networks_presets_and_everything_at_once(command):
     files = {path.stem for path in cli._presets().values()}
     networks = {"mlp", "residual_mlp", "decoder", "vgg5", "vgg7", "vgg9", "vgg13", "vgg19", "resnet10", "resnet18"}
-    networks |= {"hopfield_mlp", "elman", "jordan"}
+    networks |= {"hopfield_mlp", "elman", "jordan", "autoencoder", "graph"}
     assert networks <= {name for name in vars(builders) if not name.startswith("_")}
     assert rows(command("list", "networks").out) == networks | {"networks"}
     assert rows(command("list", "presets").out) == files | {"presets"}
@@ -146,4 +147,5 @@ def test_an_algorithm_is_one_file_and_one_export(command, monkeypatch, tmp_path)
     ((_, record),) = find_records(tmp_path / "here")
     assert (record.algorithm, record.label, record.status) == ("Signed", "signs only", "finished")
     assert record.config["algorithm"] == {"name": "Signed", "factor": 0.5}
+    assert record.needs == ["weight transport"]
     assert 0 < record.history[-1]["cosine"]["y"] < 1

@@ -38,6 +38,7 @@ def test_an_algorithm_that_is_exported_runs_by_name(tmp_path, monkeypatch):
         label = "patient"
         reference = "none"
         cost = "as BP"
+        needs = BP.needs
 
         def check(self, network):
             BP().check(network)

@@ -9,6 +9,7 @@ import pytest
 from hookean.classical import Hopfield, hebbian, pseudo_inverse, storkey
 from hookean.classical.storage import critical_load, error_free_load, retrieval_overlap
 from hookean.classical.symmetric import Symmetric
+from hookean.tasks import Hopfield as Capacity
 
 UNITS = 37
 
@@ -144,3 +145,11 @@ def test_a_hebbian_network_settles_at_the_overlap_of_the_theory(keys):
 def test_weights_that_have_no_energy_are_refused(weight, message):
     with pytest.raises(ValueError, match=message):
         Symmetric(weight)
+
+
+def test_near_the_limit_of_the_projection_rule_updates_together_lose_what_updates_alone_keep():
+    trial = jax.jit(Capacity(units=60, rule="pseudo_inverse", cues=20).trial, static_argnums=1)
+    found = np.mean([trial(jnp.asarray(48), 48, key=jax.random.key(i)) for i in range(3)], axis=0)
+    fixed, share, alone, alone_spoiled, together, together_spoiled = found
+    assert fixed == share == alone == together == 1  # the patterns are fixed points in either order
+    assert together_spoiled < 0.2 < 0.4 < alone_spoiled

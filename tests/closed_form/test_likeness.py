@@ -14,7 +14,7 @@ from hookean.core.builders import decoder
 from hookean.core.density import Bernoulli, Gaussian
 from hookean.core.precision import ScalarPrecision
 from hookean.tasks import findings, likeness
-from hookean.tasks.chains import ancestral
+from hookean.tasks.chains import ancestral, centred
 
 
 @pytest.fixture
@@ -68,6 +68,27 @@ def test_exact_samples_have_the_model_s_covariance(key):
     assert np.abs((np.cov(found, rowvar=False) - exact) / scale).max() < 4
     bent = decoder(2, 3, hidden=(4, 5, 2), activation=jnp.tanh, key=key)
     assert not findings.is_linear(bent)
+
+
+def test_chains_are_centred_on_their_own_condition(random):
+    conditions = np.array([0, 1, 0, 1, 1])
+    noise = random.normal(size=(5, 30, 2))
+    far = noise + 7 * conditions[:, None, None]
+    found = centred(far, conditions)
+    for condition in (0, 1):
+        mine = noise[conditions == condition]
+        np.testing.assert_allclose(found[conditions == condition], mine - mine.mean(axis=(0, 1)), atol=1e-12)
+
+
+def test_flowers_kept_back_are_of_the_training_half():
+    final = findings.load("iris", download=False, subset=None, validation=False)
+    choice = findings.load("iris", download=False, subset=None, validation=True)
+    assert (len(final.train), len(final.held), len(choice.train), len(choice.held)) == (75, 75, 50, 25)
+    np.testing.assert_allclose(final.train.mean(axis=0), 0, atol=1e-6)
+
+    # Both parts of the choice are the training half again, up to the scale that each load standardises with.
+    whole = np.concatenate([choice.train, choice.held])[:, 0]
+    np.testing.assert_allclose(np.sort((whole - whole.mean()) / whole.std()), np.sort(final.train[:, 0]), atol=1e-4)
 
 
 def test_exact_samples_need_gaussian_nodes(key):

@@ -97,6 +97,7 @@ SOLVERS = {
     "GaussNewton": inference.GaussNewton(iterations=2),
     "Newton": inference.Newton(iterations=12),
     "Projected": inference.Projected(0.1, -50.0, 50.0),
+    "LCA": inference.LCA(0.3),  # without a sparse term: descent
     "Flow": inference.Flow(duration=200.0, dt=0.2),
     "Flow, adaptive": inference.Flow(duration=400.0, dt=0.1, method=diffrax.Tsit5(), tolerance=1e-9),
     "Flow, implicit": inference.Flow(duration=400.0, dt=0.5, method=diffrax.Kvaerno3(), tolerance=1e-8),

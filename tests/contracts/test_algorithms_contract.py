@@ -271,6 +271,7 @@ OTHER_OF = {
     ("FixedPrediction", "rate"): 0.5,
     ("FixedPrediction", "steps"): 2,
     ("ScheduledPC", "schedule"): "decaying",
+    ("SweptBP", "steps"): 2,  # with three and more it is backpropagation
 }
 SETTINGS = [(name, field.name) for name, kind in ALGORITHMS.items() for field in dataclasses.fields(kind)]
 SETTINGS.remove(("BP", "through_statistics"))  # it acts on batch normalisation, which has tests of its own
@@ -301,6 +302,7 @@ PASSES = {
     "FA": 2,
     "DFA": 2,
     "BPTT": 2,
+    "SweptBP": 2 * (8 + 1),
     "TemporalPC": 22,
     "DTP": 2 + 2,
     "EP": 2 * (20 + 2 * 4) + 4,

@@ -3,6 +3,7 @@
 import inspect
 
 import diffrax
+import equinox as eqx
 import examples
 import jax
 import jax.numpy as jnp
@@ -19,7 +20,7 @@ from hookean.core.density import DENSITIES
 from hookean.core.network import Network
 from hookean.core.parameters import count_parameters
 from hookean.core.term import Prediction
-from hookean.inference import Flow, GaussNewton, Gradient, Langevin, Newton, Optax, Projected
+from hookean.inference import LCA, Asynchronous, Flow, GaussNewton, Gradient, Langevin, Newton, Optax, Projected
 from hookean.inference.flow import METHODS
 from hookean.inference.solver import AbstractSolver
 from hookean.registry import exported_classes, exported_functions, nearest
@@ -33,6 +34,8 @@ MADE = {
     "Newton": Newton(),
     "Langevin": Langevin(),
     "Projected": Projected(),
+    "LCA": LCA(),
+    "Asynchronous": Asynchronous(),
 }
 ERRORS = {"coordinates": ErrorCoordinates()}
 
@@ -71,6 +74,8 @@ CHANGES = {
     "temperature": (Langevin(), Langevin(temperature=0.5)),
     "lower": (Projected(), Projected(lower=-0.5)),
     "upper": (Projected(), Projected(upper=0.1)),
+    "solver": (Asynchronous(Gradient(0.05)), Asynchronous(Gradient(0.06))),
+    "share": (Asynchronous(), Asynchronous(share=0.3)),
 }
 
 
@@ -140,7 +145,8 @@ def test_builder_makes_a_network_that_runs(name, key):
     small = {"width": 5, "depth": 2} if name == "residual_mlp" else small
     network = build(*given, **small, key=key)
     assert isinstance(network, Network)
-    assert count_parameters(network) == sum(v.size for v in jax.tree.leaves(network) if hasattr(v, "size"))
+    learned = jax.tree.leaves(eqx.filter(network, eqx.is_inexact_array))  # a graph also has which edges there are
+    assert count_parameters(network) == sum(v.size for v in learned)
     other = build(*given, **small, key=jax.random.fold_in(key, 1))
     assert np.abs(flat([w for w in jax.tree.leaves(network) if hasattr(w, "size")])
                   - flat([w for w in jax.tree.leaves(other) if hasattr(w, "size")])).max() > 1e-3  # fmt: skip

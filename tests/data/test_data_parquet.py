@@ -192,8 +192,8 @@ def test_a_missing_column_is_named(tmp_path, images, encode, write_parquet):
         (pa.array([b"x"]), pa.array([1]), r"`image` must be struct<bytes: binary, path: string>; got binary"),
         (pa.array([{"bytes": "x"}]), pa.array([1]), r"`image` must be struct.*got struct<bytes: string>"),
         (pa.array([{"path": "x"}]), pa.array([1]), r"`image` must be struct.*got struct<path: string>"),
-        (pa.array([{"bytes": b"x"}]), pa.array([1.0]), r"`label` must hold integers; got double"),
-        (pa.array([{"bytes": b"x"}]), pa.array(["cat"]), r"`label` must hold integers; got string"),
+        (pa.array([{"bytes": b"x"}]), pa.array([1.0]), r"`label` must hold integers, or true and false; got double"),
+        (pa.array([{"bytes": b"x"}]), pa.array(["cat"]), r"`label` must hold integers, or true and false; got string"),
     ],
 )
 def test_a_column_of_the_wrong_type_is_named(tmp_path, image, label, message):

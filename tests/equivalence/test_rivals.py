@@ -244,3 +244,34 @@ def test_feedback_learns_and_leaves_the_forward_weights_alone(labelled):
     for i in range(150):
         memory = improve(memory, network, batch, key=jax.random.key(i))
     assert error(memory) < 0.1 * before
+
+
+def test_quiet_units_are_pulled_by_their_peers(labelled):
+    """The pull reaches the drive past the activation, for the true pair alone, and has no value."""
+    network, batch = labelled
+    key = jax.random.key(3)
+    means = {
+        n: jax.random.uniform(jax.random.fold_in(key, i), network.shapes[n]) for i, n in enumerate(("h1", "h2", "h3"))
+    }
+    pulled, free = (FF(peer=p).remembered_signal(means, network, batch, epoch=0, key=key) for p in (0.7, 0.0))
+    close(pulled.energies, free.energies, atol=1e-14)
+    expected = [np.zeros_like(w) for w, _ in weights(network)[:-1]]
+    for x, y in zip(np.asarray(batch["x"]), np.asarray(batch["y"]), strict=True):
+        state = overlaid(x, y)
+        for index, (w, b) in enumerate(weights(network)[:-1]):
+            mean = np.asarray(means[f"h{index + 1}"])
+            expected[index] -= 0.7 * np.outer(mean.mean() - mean, directed(state)) / len(batch["x"])
+            state = np.tanh(w @ directed(state) + b)
+    pairs = zip(*(dense_gradients(network, found.gradient) for found in (pulled, free)), strict=True)
+    for ((with_pull, _), (without, _)), difference in zip(pairs, expected, strict=False):
+        np.testing.assert_allclose(with_pull - without, difference, atol=1e-8)
+
+
+def test_running_means_are_those_of_the_true_pairs(labelled):
+    network, batch = labelled
+    rule = FF()
+    state, _ = eqx.filter_jit(rule.step)(rule.init(network, key=jax.random.key(0)), batch, key=jax.random.key(1))
+    (w, b), first = weights(network)[0], []
+    for x, y in zip(np.asarray(batch["x"]), np.asarray(batch["y"]), strict=True):
+        first.append(np.tanh(w @ directed(overlaid(x, y)) + b))
+    np.testing.assert_allclose(state.memory["h1"], 0.1 * np.mean(first, axis=0), atol=1e-8)

@@ -12,7 +12,7 @@ from oracles import free_gradient, relaxed, size, start
 
 import hookean.inference as inference
 from hookean.core.coordinates import ErrorCoordinates, StateCoordinates
-from hookean.inference import Flow, GaussNewton, Gradient, Newton, Optax, Projected
+from hookean.inference import LCA, Flow, GaussNewton, Gradient, Newton, Optax, Projected
 from hookean.inference.relax import Result
 from hookean.inference.solver import AbstractSolver
 from hookean.registry import exported_classes
@@ -24,6 +24,7 @@ SMALL = {
     "GaussNewton": GaussNewton(damping=1.0, halvings=8),
     "Newton": Newton(iterations=4),
     "Projected": Projected(0.02, -9.0, 9.0),
+    "LCA": LCA(0.02),  # without a sparse term: descent
 }
 ACYCLIC = {"GaussNewton"}  # it works in error coordinates
 FLOWS = [

@@ -39,6 +39,17 @@ DETECTION = "closed_form/test_detection.py"
 SCORES = "closed_form/test_scores.py"
 RECURRENT = "equivalence/test_recurrent.py"
 SEQUENCES = "closed_form/test_linear_sequences.py"
+HOPFIELD = "closed_form/test_hopfield.py"
+BOLTZMANN = "closed_form/test_boltzmann.py"
+LANGEVIN = "closed_form/test_langevin.py"
+LIKENESS = "closed_form/test_likeness.py"
+RECALL = "equivalence/test_recall.py"
+MEMORIES = "closed_form/test_memories.py"
+TRANSPOSED = "equivalence/test_transposed_convolution.py"
+DISTURBED = "equivalence/test_disturbed.py"
+RIVALS = "equivalence/test_rivals.py"
+GRAPHS = "equivalence/test_graphs.py"
+LATERAL = "closed_form/test_lateral.py"
 
 MUTANTS = [
     # core
@@ -662,5 +673,177 @@ MUTANTS = [
         "recurrent[n].advance(c, c)",
         "what a step found is not what the next one starts from",
         f"{SEQUENCES}::test_temporal_pc_settles_where_its_linear_equilibrium_is",
+    ),
+    # Monte Carlo
+    Mutant(
+        "momentum-heats",
+        "inference/langevin.py",
+        "2 * self.temperature * (1 - self.momentum) / self.rate",
+        "2 * self.temperature / self.rate",
+        "momentum raises the temperature",
+        f"{LANGEVIN}::test_chain_samples_the_posterior",
+    ),
+    Mutant(
+        "samples-summed",
+        "algorithms/mcpc.py",
+        "lambda leaf: leaf / self.samples",
+        "lambda leaf: leaf",
+        "the weight gradient is a sum over samples and no mean",
+        f"{LANGEVIN}::test_learning_ascends_the_log_evidence",
+    ),
+    Mutant(
+        "one-mean-for-all-conditions",
+        "tasks/chains.py",
+        "result[mine] -= result[mine].mean(axis=(0, 1))",
+        "result[mine] -= result.mean(axis=(0, 1))",
+        "chains that are given different classes share one mean",
+        f"{LIKENESS}::test_chains_are_centred_on_their_own_condition",
+    ),
+    Mutant(
+        "frechet-cross-term",
+        "tasks/likeness.py",
+        "np.trace(D) - 2 * shared",
+        "np.trace(D) - shared",
+        "the shared part of two covariances counts once",
+        f"{LIKENESS}::test_frechet_against_the_matrix_square_root",
+    ),
+    # symmetric networks
+    Mutant(
+        "storkey-adds-the-field",
+        "classical/storage.py",
+        "jnp.outer(pattern, pattern) / 2 - field",
+        "jnp.outer(pattern, pattern) / 2 + field",
+        "the rule adds what the network says already",
+        f"{HOPFIELD}::test_storkey_weights_follow_the_definition_sum_by_sum",
+    ),
+    Mutant(
+        "distance-without-its-half",
+        "classical/modern_hopfield.py",
+        "return -0.5 * jnp.sum(jnp.square(pattern if known",
+        "return -1.0 * jnp.sum(jnp.square(pattern if known",
+        "the offset is a whole square and the similarity no distance",
+        "closed_form/test_modern_hopfield.py::test_comparing_known_entries_gives_the_conditional_mean_of_the_mixture",
+    ),
+    Mutant(
+        "annealing-weighs-the-step",
+        "classical/annealed_importance.py",
+        "jax.nn.softplus(beta * logits) - jax.nn.softplus(before * logits)",
+        "jax.nn.softplus((beta - before) * logits)",
+        "a difference of soft maxima is no soft maximum of the difference",
+        f"{BOLTZMANN}::test_two_temperatures_weigh_without_bias",
+    ),
+    Mutant(
+        "contrast-upside-down",
+        "classical/contrastive_divergence.py",
+        "jnp.mean(jax.vmap(model.free_energy)(data)) - jnp.mean(jax.vmap(model.free_energy)(drawn))",
+        "jnp.mean(jax.vmap(model.free_energy)(drawn)) - jnp.mean(jax.vmap(model.free_energy)(data))",
+        "data become less probable",
+        f"{BOLTZMANN}::test_the_gradient_with_exact_draws_is_that_of_the_likelihood",
+    ),
+    Mutant(
+        "both-orders-are-one",
+        "tasks/hopfield.py",
+        "for recall in (alone, together)",
+        "for recall in (alone, alone)",
+        "updates of all units at once are measured one at a time",
+        f"{HOPFIELD}::test_near_the_limit_of_the_projection_rule_updates_together_lose_what_updates_alone_keep",
+    ),
+    Mutant(
+        "mask-not-applied",
+        "core/observe.py",
+        "return sources[-1] * self.function(*sources[:-1])",
+        "return self.function(*sources[:-1])",
+        "missing values are taken for zeros",
+        f"{RECALL}::test_seen_through_a_mask_is_a_masked_clamp_with_its_free_part_at_the_minimum",
+    ),
+    Mutant(
+        "distance-without-half",
+        "tasks/memories.py",
+        "return -0.5 * seen @ (images**2).T",
+        "return -1.0 * seen @ (images**2).T",
+        "what makes a dot product a distance is twice as large",
+        f"{MEMORIES}::test_the_hopfield_network_gives_the_posterior_mean_under_the_noise",
+    ),
+    Mutant(
+        "error-over-all-pixels",
+        "tasks/memories.py",
+        "/ jnp.sum(1 - self.held, axis=1)",
+        "/ self.held.shape[1]",
+        "pixels that were given count as recalled",
+        f"{MEMORIES}::test_corruptions_hide_what_they_say",
+    ),
+    Mutant(
+        "transposed-shift",
+        "core/layers.py",
+        "return weight, (-first, last)",
+        "return weight, (last, -first)",
+        "the kernel meets the pixel beside its own",
+        f"{TRANSPOSED}::test_transposed_convolution_is_the_convolution_of_an_image_with_zeros",
+    ),
+    # disturbed learning
+    Mutant(
+        "turned-along",
+        "learning/turned.py",
+        "across = direction - along * weight",
+        "across = direction + along * weight",
+        "the direction of turned feedback keeps its part along the weights",
+        f"{DISTURBED}::test_turning_keeps_the_length_and_makes_the_angle",
+    ),
+    Mutant(
+        "turned-forward",
+        "learning/turned.py",
+        "return self.weight @ jax.lax.stop_gradient(source) + route(back, source)",
+        "return self.weight @ source + route(back, source)",
+        "errors come down through the weights as well as through turned feedback",
+        f"{DISTURBED}::test_turned_feedback_is_backpropagation_through_other_matrices",
+    ),
+    Mutant(
+        "delay-one-late",
+        "tasks/waiting.py",
+        "return old[count % len(old)] if len(old) else new",
+        "return old[(count + 1) % len(old)] if len(old) else new",
+        "a delayed gradient arrives a step early",
+        f"{DISTURBED}::test_delays_hand_on_old_gradients",
+    ),
+    Mutant(
+        "peers-push",
+        "algorithms/ff.py",
+        "(jax.lax.stop_gradient(drive[0]) - drive[0])",
+        "(drive[0] - jax.lax.stop_gradient(drive[0]))",
+        "quiet units are pushed down",
+        f"{RIVALS}::test_quiet_units_are_pulled_by_their_peers",
+    ),
+    # graphs and lateral connections
+    Mutant(
+        "mask-forgotten",
+        "core/edges.py",
+        "(self.weight if self.mask is None else self.weight * self.mask) @ state",
+        "self.weight @ state",
+        "couplings that are missing learn",
+        f"{GRAPHS}::test_missing_couplings_stay_missing",
+    ),
+    Mutant(
+        "ends-of-an-edge",
+        "core/edges.py",
+        "signal[plan.rows] * state[plan.columns]",
+        "signal[plan.columns] * state[plan.rows]",
+        "the gradient of a sparse coupling takes its ends for each other",
+        f"{GRAPHS}::test_gradients_of_edges_against_differences",
+    ),
+    Mutant(
+        "potential-without-itself",
+        "inference/lca.py",
+        "(active - state[name] - smooth)",
+        "(-state[name] - smooth)",
+        "units inhibit themselves",
+        f"{LATERAL}::test_locally_competitive_units_settle_at_the_lasso",
+    ),
+    Mutant(
+        "sanger-without-order",
+        "classical/sanger.py",
+        "jnp.tril(y.T @ y)",
+        "(y.T @ y)",
+        "every unit sees what all others leave, which is the rule of the subspace",
+        f"{LATERAL}::test_sanger_learns_the_components_in_order",
     ),
 ]

@@ -1,7 +1,9 @@
 """Values from presets and the command line: merging, overriding, naming what is wrong; and the rate schedule."""
 
 import math
+from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import optax
 import pytest
@@ -11,9 +13,9 @@ from hookean.tasks import Classification, Depth
 from hookean.tasks.build import ConfigError
 from hookean.tasks.classification import resolve_config
 from hookean.tasks.config import configure, merge, parse_overrides
-from hookean.tasks.contract import without_none
+from hookean.tasks.contract import require_same, without_none
 from hookean.tasks.grid import grid, run_all, seeds, study
-from hookean.tasks.optimiser import Optimiser, warmup_cosine, weight_norm
+from hookean.tasks.optimiser import Optimiser, from_zero, warmup_cosine, weight_norm
 
 
 @pytest.mark.parametrize(
@@ -133,6 +135,9 @@ def test_none_is_said_in_words_and_written_back():
     assert "subset" not in written
     again = {key: value for key, value in written.items() if key != "task"}
     assert resolve_config(configure(Classification, again)) == resolved
+    assert configure(Classification, {"subset": "none", "patience": "none"}).patience is None
+    with pytest.raises(ConfigError, match=r"epochs: .*got 'none'"):
+        configure(Classification, {"epochs": "none"})
     with pytest.raises(ConfigError, match=r"algorithm.steps .*got 'none'"):
         resolve_config(configure(Classification, {"dataset": "iris", "algorithm": {"name": "IPC", "steps": "none"}}))
 
@@ -283,6 +288,61 @@ def test_warmup_cosine_by_hand():
         share = 0.5 * (1 + math.cos(math.pi * (update - 20) / 180))
         assert float(schedule(update)) == pytest.approx(0.1 * rate + share * rate, rel=1e-5)
     assert float(schedule(200)) == pytest.approx(0.1 * rate)
+
+
+def test_a_schedule_from_zero_by_hand():
+    schedule = from_zero(0.02, 200)
+    for update, expected in ((0, 0.0), (5, 0.005), (20, 0.02), (110, 0.011), (200, 0.002)):
+        assert float(schedule(update)) == pytest.approx(expected, rel=1e-5, abs=1e-12)
+    rule = Optimiser(name="sgd", rate=0.02, schedule="from_zero").build(200)
+    memory = rule.init({"w": jnp.ones(1)})
+    step, memory = rule.update({"w": jnp.ones(1)}, memory)
+    assert float(step["w"][0]) == 0
+    assert float(rule.update({"w": jnp.ones(1)}, memory)[0]["w"][0]) == pytest.approx(-0.001, rel=1e-5)
+
+
+@pytest.mark.parametrize(("clip", "factor"), [(1.3, 0.1), (26.0, 1.0)])
+def test_a_gradient_is_clipped_as_a_whole(clip, factor):
+    gradient = {"one": jnp.array([3.0, -4.0]), "two": jnp.array([[12.0]])}  # of norm 13
+    rule = Optimiser(name="sgd", rate=0.5, schedule="constant", clip=clip).build(10)
+    updates = rule.update(gradient, rule.init(gradient))[0]
+    for name, value in gradient.items():
+        assert jnp.allclose(updates[name], -0.5 * factor * value, rtol=1e-6)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "warmup_cosine", "from_zero"])
+@pytest.mark.parametrize(
+    ("options", "rule"),
+    [
+        ({"name": "adamw", "weight_decay": 0.2}, lambda rate: optax.adamw(rate, weight_decay=0.2)),
+        ({"name": "sgd", "momentum": 0.7}, lambda rate: optax.sgd(rate, 0.7)),
+    ],
+)
+def test_a_rule_is_that_of_optax_and_holds_its_rate_in_memory(options, rule, schedule):
+    rates = {"constant": 0.03, "warmup_cosine": warmup_cosine(0.03, 6), "from_zero": from_zero(0.03, 6)}
+    ours, theirs = Optimiser(rate=0.03, schedule=schedule, **options).build(6), rule(rates[schedule])
+    weights = {"w": jnp.array([[1.0, -2.0], [0.3, 0.1]])}
+    memory, expected_memory = ours.init(weights), theirs.init(weights)
+    jaxprs = set()
+    for rate in (0.03, 0.1):
+        other = Optimiser(rate=rate, schedule=schedule, **options).build(6)
+        jaxprs.add(str(jax.make_jaxpr(other.update)(weights, other.init(weights), weights)))
+    assert len(jaxprs) == 1, "runs that differ in the rate alone have one program"
+    for step in range(5):
+        gradient = {"w": jnp.sin(weights["w"] + step)}
+        updates, memory = ours.update(gradient, memory, weights)
+        expected, expected_memory = theirs.update(gradient, expected_memory, weights)
+        assert jnp.allclose(updates["w"], expected["w"], rtol=1e-6, atol=1e-12)
+        weights = optax.apply_updates(weights, updates)
+
+
+def test_a_config_from_before_an_option_existed_is_the_same():
+    new = {"optimiser": {"name": "sgd", "rate": 0.1, "clip": None}, "epochs": 3}
+    old = {"optimiser": {"name": "sgd", "rate": 0.1}, "epochs": 3}
+    require_same(Path("checkpoint"), old, new)
+    for other in ({"optimiser": new["optimiser"] | {"clip": 1.0}, "epochs": 3}, new | {"epochs": None}):
+        with pytest.raises(ConfigError, match="made with another configuration"):
+            require_same(Path("checkpoint"), old, other)
 
 
 @pytest.mark.parametrize("name", ["adamw", "adam", "sgd"])

@@ -44,6 +44,18 @@ def test_a_linear_network_is_held_against_the_closed_form(tmp_path):
     assert again.finished == record.finished
 
 
+def test_chains_in_errors_have_the_closed_covariance(tmp_path):
+    length = {"chains": 60, "mixing": 100, "looks": 10, "spacing": 40, "every": 10}
+    config = Sampling(
+        network=LINEAR, algorithm=MCPC, coordinates="errors", **QUICK | {"length": length, "optimiser": {"rate": 0.1}}
+    )
+    test = config.run(tmp_path, quiet=True).test
+    # The largest of three entries in standard errors: beyond 3.6 in one of a thousand cases.
+    assert test["covariance error (standard errors)"] < 3.6
+    assert test["split R-hat"] < 1.1  # the noise of 40 draws a chain is near 0.08
+    assert test["effective samples"] > 500
+
+
 def test_the_rival_has_the_same_hidden_widths(tmp_path):
     record = Sampling(network={"hidden": [6, 5]}, algorithm="VAE", **QUICK).run(tmp_path, quiet=True)
     # 2-5-6-4 up and 2-6-5-2 down with biases, and the precision of the data.
@@ -86,7 +98,7 @@ def test_images_run_from_training_to_pictures(algorithm, tmp_path, strokes):
     record = config.run(tmp_path / "run", quiet=True)
     assert record.status == "finished", record.message
     assert record.test["FID"] > 0
-    assert record.test["FID error"] > 0
+    assert record.test["FID 95 % ±"] > 0
     assert 1 <= record.test["inception score"] <= 10
     assert len(list((tmp_path / "cache" / "judges").iterdir())) == 1  # the next run reads it
     arrays = read_arrays(tmp_path / "run")

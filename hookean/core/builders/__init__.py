@@ -1,10 +1,12 @@
 """Networks by name. A builder takes the shape of a sample and the number of outputs; what is exported is registered."""
 
+from .autoencoder import autoencoder as autoencoder
 from .decoder import decoder as decoder
 from .deep_vgg import vgg9 as vgg9
 from .deep_vgg import vgg13 as vgg13
 from .deep_vgg import vgg19 as vgg19
 from .elman import elman as elman
+from .graph import graph as graph
 from .hopfield_mlp import hopfield_mlp as hopfield_mlp
 from .jordan import jordan as jordan
 from .mlp import mlp as mlp

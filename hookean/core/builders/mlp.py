@@ -11,9 +11,10 @@ from ..activation import Activation
 from ..checks import one_each
 from ..checks import widths as check_widths
 from ..density import AbstractDensity, Gaussian
+from ..lateral import AbstractLateral
 from ..layers import Dense, identity, keys
 from ..network import Network
-from ..term import Prediction
+from ..term import AbstractTerm, Prediction
 
 
 def mlp(
@@ -24,6 +25,7 @@ def mlp(
     activation: Activation = jax.nn.gelu,
     orthogonal: float | None = None,
     precision: float | tuple[float, ...] = 1.0,
+    lateral: AbstractLateral | None = None,
     output: AbstractDensity = Gaussian(),
     key: PRNGKeyArray,
 ) -> Network:
@@ -41,6 +43,7 @@ def mlp(
             signals over many GELU or ReLU layers); None keeps the weights below.
         precision: $\gamma$, precision of the hidden nodes: a number, or one for each of them (default 1). The output's
             is that of its density.
+        lateral: how the units of each hidden node compete (default: not at all).
         output: density of the output node (default: squared error; `Categorical()` for cross entropy).
         key: for the weights, uniform in $\pm 1/\sqrt{\text{fan-in}}$.
 
@@ -52,13 +55,18 @@ def mlp(
     names = ["x", *(f"h{i + 1}" for i in range(len(hidden))), "y"]
     precisions = one_each("precision", precision, len(hidden))
     layer_keys = keys(key, len(widths) - 1)
-    terms = []
+    hidden_phi = activation if lateral is None else lateral.activation(activation)
+    terms: dict[str, AbstractTerm] = {}
     for i, (source, target) in enumerate(itertools.pairwise(names)):
         last = target == "y"
-        phi = identity if last else activation
+        phi = identity if last else hidden_phi
         layer = Dense(widths[i], widths[i + 1], phi, key=layer_keys[i])
         if orthogonal is not None:
             layer = layer.orthogonal(orthogonal, key=layer_keys[i])
-        terms.append(Prediction(target, source, layer, output if last else Gaussian(precisions[i])))
+        terms[target] = Prediction(target, source, layer, output if last else Gaussian(precisions[i]))
+    for name in names[1:-1]:
+        competition = None if lateral is None else lateral.term(name)
+        if competition is not None:
+            terms[f"{name} lateral"] = competition
     nodes = {"x": shape} | dict(zip(names[1:], widths[1:], strict=True))
     return Network(nodes, terms, input="x", output="y")
