@@ -176,8 +176,8 @@ class AbstractAlgorithm(AbstractLearner):
     ) -> Signal:
         """Return the signal of an algorithm whose memory is `memory` (`TrainState.memory`).
 
-        Default: `signal`, for algorithms whose memory changes no gradient. Where it does, `signal` is that of the train
-        state that `init` draws from the same key.
+        Default: `signal`, for algorithms whose memory changes no gradient. Where it does, see
+        `AbstractRememberingAlgorithm`.
         """
         del memory
         return self.signal(network, batch, epoch=epoch, key=key, record=record)
@@ -205,6 +205,30 @@ class AbstractAlgorithm(AbstractLearner):
         relaxing with a free output) has its own.
         """
         return jax.vmap(lambda sample: forward_class_energies(network, sample))(inputs)
+
+
+class AbstractRememberingAlgorithm(AbstractAlgorithm):
+    """An algorithm whose signal depends on its memory: feedback weights, running means."""
+
+    def signal(
+        self, network: Network, batch: Clamps, *, epoch: Int[Array, ""] | int, key: PRNGKeyArray, record: bool = False
+    ) -> Signal:
+        """Return the signal of the memory that `init` draws from the same key."""
+        memory = self.init(network, key=key).memory
+        return self.remembered_signal(memory, network, batch, epoch=epoch, key=key, record=record)
+
+    @abc.abstractmethod
+    def remembered_signal(
+        self,
+        memory: Any,
+        network: Network,
+        batch: Clamps,
+        *,
+        epoch: Int[Array, ""] | int,
+        key: PRNGKeyArray,
+        record: bool = False,
+    ) -> Signal:
+        """Return the signal of the algorithm with this memory (`TrainState.memory`)."""
 
 
 def apply_gradient(state: TrainState, optimiser: optax.GradientTransformation, gradient: PyTree) -> TrainState:

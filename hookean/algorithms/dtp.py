@@ -17,13 +17,13 @@ from ..core.term import Prediction
 from ..learning.batch import mean_gradient
 from ..learning.feedback import dense_chain
 from ..learning.targets import answers, difference_reconstruction, difference_targets, layer_losses, reconstruction
-from .contract import AbstractAlgorithm, Info, Needs, Signal, TrainState, learn_once
+from .contract import AbstractRememberingAlgorithm, Info, Needs, Signal, TrainState, learn_once
 
 #: node -> layer from the node above to this one.
 Feedback = dict[str, Dense]
 
 
-class DTP(AbstractAlgorithm):
+class DTP(AbstractRememberingAlgorithm):
     r"""Difference target propagation: targets come down through feedback layers that learn to invert the forward ones.
 
     The output's target is $\hat u = u - \beta\,\partial\ell/\partial u$ (u: logits where it is categorical), the others
@@ -95,12 +95,6 @@ class DTP(AbstractAlgorithm):
             m, n = up.linear.weight.shape
             found[term.target] = Dense(m, n, here.activation, key=jax.random.fold_in(key, index))
         return found
-
-    def signal(
-        self, network: Network, batch: Clamps, *, epoch: Int[Array, ""] | int, key: PRNGKeyArray, record: bool = False
-    ) -> Signal:
-        memory = self.init(network, key=key).memory
-        return self.remembered_signal(memory, network, batch, epoch=epoch, key=key, record=record)
 
     def remembered_signal(
         self,

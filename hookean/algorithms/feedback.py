@@ -12,10 +12,10 @@ from ..core.checks import positive
 from ..core.clamp import Clamps
 from ..core.network import Network
 from ..learning.feedback import dense_chain, feedback_gradient
-from .contract import AbstractAlgorithm, Info, Signal, TrainState, learn_once
+from .contract import AbstractRememberingAlgorithm, Info, Signal, TrainState, learn_once
 
 
-class AbstractFeedbackAlignment(AbstractAlgorithm):
+class AbstractFeedbackAlignment(AbstractRememberingAlgorithm):
     """Learns a chain of dense layers with errors that fixed random matrices carry."""
 
     scale: eqx.AbstractVar[float]
@@ -54,12 +54,6 @@ class AbstractFeedbackAlignment(AbstractAlgorithm):
             drawn = jax.random.uniform(jax.random.fold_in(key, index), shape, minval=-1, maxval=1)
             found[node] = self.scale / jnp.sqrt(float(self.fan(shape))) * drawn
         return found
-
-    def signal(
-        self, network: Network, batch: Clamps, *, epoch: Int[Array, ""] | int, key: PRNGKeyArray, record: bool = False
-    ) -> Signal:
-        memory = self.feedback(network, key=key)
-        return self.remembered_signal(memory, network, batch, epoch=epoch, key=key, record=record)
 
     def remembered_signal(
         self,

@@ -19,13 +19,13 @@ from ..core.network import Network
 from ..learning.batch import mean_gradient
 from ..learning.feedback import dense_chain
 from ..learning.goodness import LEAST, contrast, goodness, respond, unit_length
-from .contract import AbstractAlgorithm, Info, Needs, Signal, TrainState, energies_of_classes, learn_once
+from .contract import AbstractRememberingAlgorithm, Info, Needs, Signal, TrainState, energies_of_classes, learn_once
 
 #: Share of the running mean that a batch leaves as it was.
 KEPT = 0.9
 
 
-class FF(AbstractAlgorithm):
+class FF(AbstractRememberingAlgorithm):
     r"""Forward-forward: two forward passes, one with the true and one with a false label, and no backward pass.
 
     The label stands in the first c entries of the input. Hidden layers answer $h_l = \phi(W_l\,\hat h_{l-1} + b_l)$ to
@@ -108,12 +108,6 @@ class FF(AbstractAlgorithm):
         return {
             node: KEPT * old + (1 - KEPT) * mean for (node, old), mean in zip(state.memory.items(), new, strict=True)
         }
-
-    def signal(
-        self, network: Network, batch: Clamps, *, epoch: Int[Array, ""] | int, key: PRNGKeyArray, record: bool = False
-    ) -> Signal:
-        memory = self.init(network, key=key).memory
-        return self.remembered_signal(memory, network, batch, epoch=epoch, key=key, record=record)
 
     def remembered_signal(
         self,
