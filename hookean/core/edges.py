@@ -133,6 +133,6 @@ def _batched(
     """Multiply the states of a batch at once: the CPU has a kernel for a compressed matrix times a dense one."""
     del size
     if any(batched[:3]):
-        raise NotImplementedError("the weights of sparse couplings must be the same for every sample.")
+        raise ValueError("the weights of sparse couplings must be the same for every sample.")
     shape = (starts.size - 1, states.shape[1])
     return (sparse.BCSR((values, columns, starts), shape=shape) @ states.T).T, True

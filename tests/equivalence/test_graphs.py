@@ -12,7 +12,7 @@ from hookean.algorithms import BP, PC, SweptBP
 from hookean.core.builders import graph, mlp
 from hookean.core.clamp import Masked
 from hookean.core.density import Gaussian
-from hookean.core.edges import count_edges
+from hookean.core.edges import SparseEdges, count_edges
 from hookean.core.initialise import Forward, Given, Sweeps
 from hookean.core.topology import Adjacency, Full, Hierarchical, Random, SmallWorld
 from hookean.inference import Gradient
@@ -179,6 +179,17 @@ def test_missing_couplings_stay_missing():
     assert np.all(W[~mask] == 0)
     assert np.all(W[mask] != 0)
     np.testing.assert_allclose(info.outputs, eqx.filter_jit(algorithm.predict)(network, batch()), atol=1e-12)
+
+
+def test_sparse_weights_of_their_own_for_every_sample_are_refused():
+
+    def product(factor):
+        edges = SparseEdges(np.array([[1.0], [2.0]]), np.ones((2, 1), bool))
+        return eqx.tree_at(lambda e: e.values, edges, factor * edges.values)(jnp.ones(1))
+
+    np.testing.assert_allclose(product(2.0), [2.0, 4.0])
+    with pytest.raises(ValueError, match="the same for every sample"):
+        jax.vmap(product)(jnp.arange(3.0))
 
 
 def test_sweeps_reach_the_forward_states():
