@@ -2,16 +2,13 @@
 
 from typing import final
 
-import jax
-import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float
 
-from ..core.checks import at_least, positive
-from .rule import AbstractRule
+from .rule import AbstractComponents
 
 
 @final
-class Oja(AbstractRule):
+class Oja(AbstractComponents):
     r"""Linear units $y = Wx$ that learn by $\Delta W = \eta\,(y x^\top - y y^\top W)$.
 
     The Hebbian product grows the weights, the second part keeps them of length one. A single unit ends at the first
@@ -30,31 +27,5 @@ class Oja(AbstractRule):
     units: int = 1
     rate: float = 0.01
 
-    def __check_init__(self) -> None:
-        at_least("units", self.units, 1)
-        positive("rate", self.rate)
-
-    def init(self, inputs: int, *, key: PRNGKeyArray) -> Float[Array, "units inputs"]:
-        return random_weights(self.units, inputs, key=key)
-
-    def respond(self, learned: Float[Array, "units inputs"], sample: Float[Array, "inputs"]) -> Float[Array, "units"]:
-        return learned @ sample
-
-    def learn(
-        self,
-        learned: Float[Array, "units inputs"],
-        batch: Float[Array, "batch inputs"],
-        *,
-        factor: float | Array = 1.0,
-    ) -> Float[Array, "units inputs"]:
-        y = batch @ learned.T
-        change = (y.T @ batch - (y.T @ y) @ learned) / len(batch)
-        return learned + factor * self.rate * change
-
-    def filters(self, learned: Float[Array, "units inputs"]) -> Float[Array, "units inputs"]:
-        return learned
-
-
-def random_weights(units: int, inputs: int, *, key: PRNGKeyArray) -> Float[Array, "units inputs"]:
-    """Return Gaussian weights whose rows have a length of about one."""
-    return jax.random.normal(key, (units, inputs)) / jnp.sqrt(inputs)
+    def held(self, products: Float[Array, "units units"]) -> Float[Array, "units units"]:
+        return products

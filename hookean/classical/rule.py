@@ -5,7 +5,10 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
+
+from ..core.checks import at_least, positive
 
 
 class AbstractRule(eqx.Module):
@@ -36,6 +39,41 @@ class AbstractRule(eqx.Module):
     @abc.abstractmethod
     def filters(self, learned: Any) -> Float[Array, "units inputs"]:
         """Return the weights from the inputs."""
+
+
+class AbstractComponents(AbstractRule):
+    r"""Linear units $y = Wx$ that learn by $\Delta W = \eta\,(y x^\top - M(y y^\top)\,W)$; M is the rule's own."""
+
+    rate: eqx.AbstractVar[float]
+
+    def __check_init__(self) -> None:
+        at_least("units", self.units, 1)
+        positive("rate", self.rate)
+
+    @abc.abstractmethod
+    def held(self, products: Float[Array, "units units"]) -> Float[Array, "units units"]:
+        r"""Return $M(y y^\top)$, by which units hold each other's weights."""
+
+    def init(self, inputs: int, *, key: PRNGKeyArray) -> Float[Array, "units inputs"]:
+        """Return Gaussian weights whose rows have a length of about one."""
+        return jax.random.normal(key, (self.units, inputs)) / jnp.sqrt(inputs)
+
+    def respond(self, learned: Float[Array, "units inputs"], sample: Float[Array, "inputs"]) -> Float[Array, "units"]:
+        return learned @ sample
+
+    def learn(
+        self,
+        learned: Float[Array, "units inputs"],
+        batch: Float[Array, "batch inputs"],
+        *,
+        factor: float | Array = 1.0,
+    ) -> Float[Array, "units inputs"]:
+        y = batch @ learned.T
+        change = (y.T @ batch - self.held(y.T @ y) @ learned) / len(batch)
+        return learned + factor * self.rate * change
+
+    def filters(self, learned: Float[Array, "units inputs"]) -> Float[Array, "units inputs"]:
+        return learned
 
 
 def learn_all(

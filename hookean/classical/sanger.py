@@ -3,15 +3,13 @@
 from typing import final
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float
 
-from ..core.checks import at_least, positive
-from .oja import random_weights
-from .rule import AbstractRule
+from .rule import AbstractComponents
 
 
 @final
-class Sanger(AbstractRule):
+class Sanger(AbstractComponents):
     r"""Linear units $y = Wx$ that learn by $\Delta W = \eta\,(y x^\top - \mathrm{LT}(y y^\top)\,W)$.
 
     LT keeps the lower triangle with the diagonal: unit i sees what the units before it have left over, so that it ends
@@ -29,26 +27,5 @@ class Sanger(AbstractRule):
     units: int = 16
     rate: float = 0.01
 
-    def __check_init__(self) -> None:
-        at_least("units", self.units, 1)
-        positive("rate", self.rate)
-
-    def init(self, inputs: int, *, key: PRNGKeyArray) -> Float[Array, "units inputs"]:
-        return random_weights(self.units, inputs, key=key)
-
-    def respond(self, learned: Float[Array, "units inputs"], sample: Float[Array, "inputs"]) -> Float[Array, "units"]:
-        return learned @ sample
-
-    def learn(
-        self,
-        learned: Float[Array, "units inputs"],
-        batch: Float[Array, "batch inputs"],
-        *,
-        factor: float | Array = 1.0,
-    ) -> Float[Array, "units inputs"]:
-        y = batch @ learned.T
-        change = (y.T @ batch - jnp.tril(y.T @ y) @ learned) / len(batch)
-        return learned + factor * self.rate * change
-
-    def filters(self, learned: Float[Array, "units inputs"]) -> Float[Array, "units inputs"]:
-        return learned
+    def held(self, products: Float[Array, "units units"]) -> Float[Array, "units units"]:
+        return jnp.tril(products)

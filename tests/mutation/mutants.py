@@ -841,8 +841,8 @@ MUTANTS = [
     Mutant(
         "sanger-without-order",
         "classical/sanger.py",
-        "jnp.tril(y.T @ y)",
-        "(y.T @ y)",
+        "jnp.tril(products)",
+        "products",
         "every unit sees what all others leave, which is the rule of the subspace",
         f"{LATERAL}::test_sanger_learns_the_components_in_order",
     ),
