@@ -20,6 +20,9 @@ runs, mostly the name of a preset: `hookean run NAME` makes them again. Lines ar
 lowest to the highest seed.
 """
 
+#: A legend of more lines stands beside the drawing.
+MOST_INSIDE = 8
+
 
 def write_gallery(folder: Path, out: Path) -> list[Path]:
     """Write the page and its pictures, and return the files; the same records give the same page.
@@ -85,9 +88,10 @@ def _drawn(plot: Plot, kind: str) -> bytes:
     """Return one image file with all panels of a plot side by side and its legend."""
     if kind == "png":
         return image_bytes(plot.panels[0].drawing, kind)
+    with_keys = plot.panels[-1 if len(plot.keys) > MOST_INSIDE else 0]
     for panel in plot.panels:
         title = f"{panel.title}: {plot.unit}" if plot.unit else panel.title
-        _finish(panel.drawing, title, plot if panel is plot.panels[0] else Plot([]))
+        _finish(panel.drawing, title, plot if panel is with_keys else Plot([]))
     if len(plot.panels) == 1:
         return image_bytes(plot.panels[0].drawing, kind)
     return _joined([panel.drawing for panel in plot.panels])
@@ -99,7 +103,10 @@ def _finish(figure: Figure, title: str, plot: Plot) -> None:
         ax.set_title(title, loc="left", fontsize=8.5, fontweight="bold")
         handles = [Line2D([], [], color=key.colour, linestyle=key.dash, label=key.text) for key in plot.keys]
         if handles:
-            ax.legend(handles=handles, fontsize=7, frameon=False)
+            legend = ax.legend(handles=handles, fontsize=7, frameon=False)
+            if len(handles) > MOST_INSIDE:
+                legend.set_loc("upper left")
+                legend.set_bbox_to_anchor((1.0, 1.0), ax.transAxes)
 
 
 def _joined(figures: Sequence[Figure]) -> bytes:

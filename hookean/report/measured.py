@@ -128,7 +128,8 @@ def _plot(chart: Chart, lines: Mapping[str, Mapping[str, Curve]]) -> Plot:
 
 def _panel(chart: Chart, title: str, lines: Mapping[str, Curve], keys: Mapping[str, Key]) -> Panel:
     figure, ax = axes(chart.x)
-    ax.xaxis.set_major_locator(MaxNLocator(6))
+    whole = all(float(x).is_integer() for line in lines.values() for x in line.x)
+    ax.xaxis.set_major_locator(MaxNLocator(6, integer=whole))
     few = all(len(line.x) <= 12 for line in lines.values())
     for name, line in lines.items():
         draw(ax, line, keys[name])

@@ -8,7 +8,7 @@ import pytest
 from builders import record
 
 from hookean.record import Chart, Images, write_arrays, write_record
-from hookean.report.gallery import write_gallery
+from hookean.report.gallery import MOST_INSIDE, write_gallery
 from hookean.report.measured import charts, images
 from hookean.report.page import write_report
 from hookean.report.results import results_page
@@ -110,6 +110,17 @@ def test_the_gallery_has_a_file_for_every_picture(folder, tmp_path):
     before = {path: path.read_bytes() for path in files}
     write_gallery(folder, out)
     assert all(path.read_bytes() == content for path, content in before.items())
+
+
+def test_a_long_legend_stands_beside_the_drawing(tmp_path):
+    widths = []
+    for number in (MOST_INSIDE, MOST_INSIDE + 1):
+        lines = {f"line {i}": {"x": [1.0, 2.0], "y": [i, i + 1.0]} for i in range(number)}
+        made = run("one", 0, value=1.0, charts=[Chart("Many", "epoch", "error", lines)], images=[])
+        write_record(tmp_path / f"{number}" / "records" / "one", made)
+        _, file = write_gallery(tmp_path / f"{number}" / "records", tmp_path / f"{number}" / "gallery.md")
+        widths.append(float(ElementTree.fromstring(file.read_text()).attrib["width"].removesuffix("pt")))
+    assert widths[1] > 1.15 * widths[0]
 
 
 def test_a_gallery_of_nothing_is_refused(tmp_path):
