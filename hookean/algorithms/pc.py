@@ -2,6 +2,7 @@
 
 from typing import Any, ClassVar
 
+import equinox as eqx
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
@@ -14,6 +15,7 @@ from ..inference.gradient import Gradient
 from ..inference.relax import relax
 from ..inference.solver import AbstractSolver
 from ..learning.energy_gradient import settled_gradient
+from ..learning.forward_update import forward_gradient
 from .contract import (
     AbstractAlgorithm,
     Info,
@@ -42,10 +44,17 @@ class PC(AbstractAlgorithm):
         initial: where states start (default: a forward pass).
         coordinates: states, or prediction errors.
         optimiser: the weight rule; it sees the batch mean.
+        forward_update: learn from the sources as they start when the target is not known, instead of the relaxed ones
+            (default false). Where there are cycles, relaxed sources hold the label, and couplings that carry it back
+            explain the errors away. The initialiser must draw no noise.
 
-    Cost: T + 1 gradients of the energy a batch.
+    Raises:
+        ValueError: if `forward_update` meets an initialiser that draws noise.
 
-    Source: Whittington & Bogacz (2017); protocol of Pinchetti et al. (2025), PC-SE and PC-CE.
+    Cost: T + 1 gradients of the energy a batch; the forward update starts the states twice.
+
+    Source: Whittington & Bogacz (2017); protocol of Pinchetti et al. (2025), PC-SE and PC-CE; forward update of Qi et
+    al. (2025).
     """
 
     solver: AbstractSolver = Gradient()
@@ -53,6 +62,7 @@ class PC(AbstractAlgorithm):
     initial: AbstractInitialiser = Forward()
     coordinates: AbstractCoordinates = StateCoordinates()
     optimiser: optax.GradientTransformation = optax.adam(1e-3)
+    forward_update: bool = False
 
     label: ClassVar[str] = "PC"
     reference: ClassVar[str] = "Whittington & Bogacz, Neural Computation 29 (2017); Pinchetti et al., ICLR (2025)"
@@ -62,6 +72,8 @@ class PC(AbstractAlgorithm):
     def __check_init__(self) -> None:
         if self.steps is not None:
             at_least("steps", self.steps, 0)
+        if self.forward_update and self.initial.stochastic:
+            raise ValueError("forward_update needs states that start without noise: use Forward, Sweeps or Zero.")
 
     def check(self, network: Network) -> None:
         del network
@@ -86,8 +98,11 @@ class PC(AbstractAlgorithm):
             record=record,
             key=key,
         )
-        gradient, energies = settled_gradient(network, relaxation)
-        return Signal(gradient, energies, relaxation)
+        if not self.forward_update:
+            return Signal(*settled_gradient(network, relaxation), relaxation)
+        untold = {name: clamp for name, clamp in batch.items() if name != network.output}
+        before = eqx.filter_vmap(lambda sample: self.initial(network, sample, key=key))(untold)
+        return Signal(*forward_gradient(network, relaxation.states, before), relaxation)
 
     def predict(self, network: Network, batch: Clamps) -> Float[Array, "batch *output"]:
         return relaxed_outputs(network, batch, **self._answering(network))

@@ -6,14 +6,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from oracles import close, flat
+from examples import Example
+from oracles import close, flat, signal
 
 from hookean.algorithms import BP, PC, SweptBP
 from hookean.core.builders import graph, mlp
 from hookean.core.clamp import Masked
 from hookean.core.density import Gaussian
 from hookean.core.edges import SparseEdges, count_edges
-from hookean.core.initialise import Forward, Given, Sweeps
+from hookean.core.initialise import Forward, Given, Normal, Sweeps
 from hookean.core.topology import Adjacency, Full, Hierarchical, Random, SmallWorld
 from hookean.inference import Gradient
 from hookean.inference.relax import relax
@@ -112,6 +113,27 @@ def test_one_state_vector_by_hand(name):
     found, _, bias = whole_matrix(eqx.combine(gradient, network))
     np.testing.assert_allclose(-found, change, atol=1e-12)
     np.testing.assert_allclose(-bias, np.where(predicted, e.mean(axis=0), 0), atol=1e-12)
+
+
+def test_forward_update_by_hand():
+    """e = x - u(s): targets where relaxation left them, sources s as swept without the label."""
+    network, clamps = build(Full(), labels=False), batch()
+    rule = PC(Gradient(0.1), steps=4, initial=Sweeps(3, unseen=("y",)), forward_update=True)
+    found = signal(rule, Example(network, {"train": clamps}))
+    W, mask, b = whole_matrix(network)
+    untold = np.pad(np.asarray(clamps["x"]), ((0, 0), (0, ENDS[-1] - GROUPS[0])))
+    for _ in range(3):
+        untold[:, GROUPS[0] :] = (np.tanh(untold) @ W.T + b)[:, GROUPS[0] :]
+    e = vector(found.relaxation.states) - np.tanh(untold) @ W.T - b
+    change, _, bias = whole_matrix(eqx.combine(found.gradient, network))
+    np.testing.assert_allclose(-change, np.einsum("bi,bj->ij", e, np.tanh(untold)) / len(e) * mask, atol=1e-12)
+    np.testing.assert_allclose(-bias, e.mean(axis=0), atol=1e-12)
+    np.testing.assert_allclose(sum(found.energies.values()), 0.5 * np.mean(np.sum(e**2, axis=1)), atol=1e-12)
+
+
+def test_forward_update_needs_a_start_without_noise():
+    with pytest.raises(ValueError, match="forward_update needs"):
+        PC(initial=Normal(), forward_update=True)
 
 
 def test_edges_alone_are_the_masked_matrix():

@@ -71,6 +71,15 @@ def test_spiking_precision_with_forward_update_has_backpropagations_direction(ra
     assert min(cosine for cosine, _ in without) < 0.9999
 
 
+def test_forward_update_of_plain_predictive_coding_is_that_of_the_schedule_without_one():
+    """Where there are no cycles the start without the target is the forward pass; alpha 1 leaves all precisions alone."""
+    plain = signal(PC(Gradient(0.3), steps=5, forward_update=True), deep()).gradient
+    scheduled = signal(ScheduledPC(alpha=1.0, solver=Gradient(0.3), steps=5), deep()).gradient
+    close(plain, scheduled, atol=1e-12)
+    relaxed = signal(PC(Gradient(0.3), steps=5), deep()).gradient
+    assert np.linalg.norm(flat(plain) - flat(relaxed)) > 1e-3 * np.linalg.norm(flat(plain))
+
+
 def test_decaying_precision_with_forward_update_keeps_the_direction():
     cosines = [cosine for cosine, _ in by_layer(deep(), ScheduledPC(schedule="decaying", steps=6))]
     assert min(cosines) > 0.999
