@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from hookean.record import find_records, read_arrays
 
-RESULTS = Path(__file__).resolve().parents[2] / "results" / "sampling" / "sampling-mnist-small"
+RESULTS = Path(__file__).resolve().parents[2] / "results" / "sampling" / "sampling-mnist"
 GRIDS = ("MCPC", "MCPC, given the class", "VAE")
 
 

@@ -72,7 +72,7 @@ def test_spiking_precision_with_forward_update_has_backpropagations_direction(ra
 
 
 def test_forward_update_of_plain_predictive_coding_is_that_of_the_schedule_without_one():
-    """Where there are no cycles the start without the target is the forward pass; alpha 1 leaves all precisions alone."""
+    """Where there are no cycles the start without the target is the forward pass; alpha 1 changes no precision."""
     plain = signal(PC(Gradient(0.3), steps=5, forward_update=True), deep()).gradient
     scheduled = signal(ScheduledPC(alpha=1.0, solver=Gradient(0.3), steps=5), deep()).gradient
     close(plain, scheduled, atol=1e-12)
