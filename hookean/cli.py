@@ -268,7 +268,8 @@ def _changes(
     dataset: str | None, network: str | None, algorithm: str | None, epochs: int | None, download: bool, sets: Any
 ) -> dict[str, Any]:
     """Return the values that the options of a command give, nested as in a preset."""
-    from .tasks.config import merge, parse_overrides
+    from .tasks.config import parse_overrides
+    from .tasks.sections import merge
 
     named = {"dataset": dataset, "network": network, "algorithm": algorithm, "epochs": epochs}
     values = {key: value for key, value in named.items() if value is not None}

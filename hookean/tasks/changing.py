@@ -87,12 +87,6 @@ class Changing(AbstractExperiment, frozen=True):
     validation: int | float = pydantic.Field(default=0.1, gt=0)
     subset: int | None = pydantic.Field(default=None, ge=1)
 
-    @pydantic.field_validator("network", "algorithm", mode="before")
-    @classmethod
-    def _named(cls, value: Any) -> Any:
-        """Take a name alone for a section."""
-        return {"name": value} if isinstance(value, str) else value
-
     def classification(self) -> Classification:
         """Return the classification that this one changes."""
         same = ("dataset", "network", "algorithm", "optimiser", "label", "batch_size", "validation", "subset", "seed")

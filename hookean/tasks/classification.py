@@ -86,15 +86,6 @@ class Classification(AbstractTask, frozen=True):
     double_precision: bool = False
     download: bool = False
 
-    @pydantic.field_validator("network", "algorithm", mode="before")
-    @classmethod
-    def _named(cls, value: Any, info: Any) -> Any:
-        """Take a name alone for a section, and a section without a name for options of the default."""
-        if isinstance(value, str):
-            return {"name": value}
-        default = cls.model_fields[str(info.field_name)].default
-        return default | value if isinstance(value, dict) and "name" not in value else value
-
     def cell(self) -> tuple[str, ...]:
         label = self.label or str(self.algorithm.get("name"))
         return (

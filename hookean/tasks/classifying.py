@@ -52,12 +52,6 @@ class AbstractClassifying(AbstractExperiment, frozen=True):
     subset: int | None = pydantic.Field(default=None, ge=1)
     pixels: Literal["normalised", "unit"] = "normalised"
 
-    @pydantic.field_validator("network", "algorithm", mode="before")
-    @classmethod
-    def _named(cls, value: Any) -> Any:
-        """Take a name alone for a section."""
-        return {"name": value} if isinstance(value, str) else value
-
     def classification(self) -> Classification:
         """Return the classification with the same options."""
         shared = (name for name in Classification.model_fields if name in type(self).model_fields)

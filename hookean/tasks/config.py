@@ -1,4 +1,4 @@
-"""Configs from presets and from the command line: merging, overriding, checking."""
+"""Configs from presets and from the command line: overriding, checking."""
 
 import tomllib
 import typing
@@ -11,6 +11,7 @@ import pydantic
 from ..registry import nearest
 from .build import NONE, ConfigError
 from .contract import AbstractTask
+from .sections import merge
 
 T = TypeVar("T", bound=AbstractTask)
 
@@ -94,23 +95,3 @@ def _parse(text: str) -> Any:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
-
-
-def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `base` with `changes` on top; sections are merged key by key, a name alone replaces a section's name.
-
-    A section that changes its name keeps none of the options of the old one.
-    """
-    merged = dict(base)
-    for key, value in changes.items():
-        old = merged.get(key)
-        if isinstance(value, Mapping) and isinstance(old, str):
-            old = {"name": old}
-        if isinstance(old, Mapping) and isinstance(value, str):
-            value = {"name": value}
-        if isinstance(value, Mapping) and isinstance(old, Mapping):
-            renamed = "name" in value and str(value["name"]).lower() != str(old.get("name", "")).lower()
-            merged[key] = dict(value) if renamed else merge(old, value)
-        else:
-            merged[key] = value
-    return merged

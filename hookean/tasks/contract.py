@@ -12,6 +12,7 @@ import tomli_w
 
 from ..record import Record, read_record
 from .build import NONE, ConfigError
+from .sections import on_default
 
 
 def require_fresh(folder: Path) -> None:
@@ -79,12 +80,20 @@ def now() -> str:
 class AbstractTask(pydantic.BaseModel, abc.ABC, frozen=True, extra="forbid"):
     """The config of one run. The same config comes from Python, from a preset and from the command line.
 
+    Where the default of an option is a section with a name, a name alone is a section, and options without a name
+    change the default's.
+
     Facts: `name`, under which the command line finds the task; `smoke`, the options of a version that takes seconds.
     """
 
     name: ClassVar[str]
     smoke: ClassVar[Mapping[str, Any]] = {}
     seed: int = pydantic.Field(default=0, ge=0)
+
+    @pydantic.field_validator("*", mode="before")
+    @classmethod
+    def _named(cls, value: Any, info: Any) -> Any:
+        return on_default(cls.model_fields[str(info.field_name)].default, value)
 
     @abc.abstractmethod
     def cell(self) -> tuple[str, ...]:

@@ -11,8 +11,9 @@ import jax
 
 from ..record import Record
 from .build import ConfigError
-from .config import configure, merge, nested
+from .config import configure, nested
 from .contract import AbstractTask, require_fresh
+from .sections import merge
 
 #: Runs whose compiled programs are kept: those of all runs would fill the memory of a long study.
 KEPT = 15

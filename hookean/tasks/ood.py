@@ -93,12 +93,6 @@ class OutOfDistribution(AbstractExperiment, frozen=True):
     blur: float = pydantic.Field(default=1.5, ge=0)
     resamples: int = pydantic.Field(default=200, ge=2)
 
-    @pydantic.field_validator("network", "algorithm", mode="before")
-    @classmethod
-    def _named(cls, value: Any) -> Any:
-        """Take a name alone for a section."""
-        return {"name": value} if isinstance(value, str) else value
-
     def names(self) -> dict[str, str]:
         rule, _, _ = resolve(self.algorithm, _rules(), "algorithm")
         return {

@@ -81,15 +81,6 @@ class Sampling(AbstractExperiment, frozen=True):
     exact: int = pydantic.Field(default=2000, ge=100)
     judge_epochs: int = pydantic.Field(default=3, ge=0)
 
-    @pydantic.field_validator("network", "algorithm", mode="before")
-    @classmethod
-    def _named(cls, value: Any, info: Any) -> Any:
-        """Take a name alone for a section, and a section without a name for options of the default."""
-        if isinstance(value, str):
-            return {"name": value}
-        default = cls.model_fields[str(info.field_name)].default
-        return default | value if isinstance(value, dict) and "name" not in value else value
-
     @property
     def rival(self) -> bool:
         """Whether the run is that of the variational autoencoder."""

@@ -19,11 +19,12 @@ from ..record import Chart, write_text
 from ..registry import UnknownName, exported_classes, find
 from .build import ConfigError, network_label
 from .classification import Classification
-from .config import configure, merge
+from .config import configure
 from .contract import without_none
 from .depth import Depth
 from .experiment import AbstractExperiment, Stage
 from .grid import at
+from .sections import merge
 from .space import Dimension, read_space
 from .trials import FACTS, OBJECTIVES, Trials
 

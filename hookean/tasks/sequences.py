@@ -59,7 +59,7 @@ class Sequences(AbstractExperiment, frozen=True):
     @pydantic.field_validator("network", "algorithm", mode="before")
     @classmethod
     def _named(cls, value: Any, info: Any) -> Any:
-        """Take a name alone for a section, and a section without a name for options of the default."""
+        """Take a name alone for a section; what is given stands on top of the default, another name included."""
         default = cls.model_fields[str(info.field_name)].default
         return {"name": value} if isinstance(value, str) else default | value
 

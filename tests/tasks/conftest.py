@@ -3,7 +3,8 @@
 import pytest
 
 from hookean.tasks import Classification
-from hookean.tasks.config import configure, merge
+from hookean.tasks.config import configure
+from hookean.tasks.sections import merge
 
 BASE = {
     "dataset": "two_moons",

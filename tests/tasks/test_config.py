@@ -8,14 +8,31 @@ import jax.numpy as jnp
 import optax
 import pytest
 
-from hookean.registry import UnknownName
-from hookean.tasks import Classification, Depth
+from hookean import tasks
+from hookean.registry import UnknownName, exported_classes
+from hookean.tasks import Classification, Depth, Sequences
 from hookean.tasks.build import ConfigError
 from hookean.tasks.classification import resolve_config
-from hookean.tasks.config import configure, merge, parse_overrides
-from hookean.tasks.contract import require_same, without_none
+from hookean.tasks.config import configure, parse_overrides
+from hookean.tasks.contract import AbstractTask, require_same, without_none
 from hookean.tasks.grid import grid, run_all, seeds, study
 from hookean.tasks.optimiser import Optimiser, from_zero, warmup_cosine, weight_norm
+from hookean.tasks.sections import merge
+
+SECTIONS = [
+    pytest.param(task, name, id=f"{task.name}-{name}")
+    for task in exported_classes(tasks, AbstractTask).values()
+    for name, field in task.model_fields.items()
+    if isinstance(field.default, dict) and "name" in field.default
+]
+
+
+@pytest.mark.parametrize(("task", "section"), SECTIONS)
+def test_options_without_a_name_change_the_default_of_a_section(task, section):
+    default = task.model_fields[section].default
+    assert getattr(task(**{section: {"anything": 3}}), section) == default | {"anything": 3}
+    if task is not Sequences:  # a name keeps the other options there
+        assert getattr(task(**{section: "another"}), section) == {"name": "another"}
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,9 @@ from hookean.data import TwoMoons
 from hookean.data.dataset import Data, DataError, Split
 from hookean.tasks import Classification
 from hookean.tasks import classification as room
-from hookean.tasks.config import configure, merge, parse_overrides
+from hookean.tasks.config import configure, parse_overrides
 from hookean.tasks.optimiser import warmup_cosine
+from hookean.tasks.sections import merge
 
 SMALL = {
     "dataset": "two_moons",
