@@ -147,14 +147,14 @@ def draw(ax: Axes, line: Curve, key: Key, *, dash: Any = None, band: bool = True
 
 
 def log_scale(ax: Axes, *, bounds: tuple[float, float] | None = None) -> None:
-    """Make y logarithmic, unless values below zero are drawn; at most DECADES below the largest value are shown.
+    """Make y logarithmic, unless values below zero or nothing above it are drawn; at most DECADES below the largest value are shown.
 
     Arguments:
         bounds: smallest and largest value, where panels share an axis; by default those of the lines drawn.
     """
     if bounds is None:
         drawn = np.concatenate([np.asarray(line.get_ydata(), float) for line in ax.lines])
-        if bool(np.any(drawn < 0)):
+        if bool(np.any(drawn < 0)) or not bool(np.any(drawn > 0)):
             return
         bounds = positive_range(drawn)
     ax.set_yscale("log")
