@@ -147,7 +147,7 @@ def draw(ax: Axes, line: Curve, key: Key, *, dash: Any = None, band: bool = True
 
 
 def log_scale(ax: Axes, *, bounds: tuple[float, float] | None = None) -> None:
-    """Make y logarithmic, unless values below zero or nothing above it are drawn; at most DECADES below the largest value are shown.
+    """Make y logarithmic, unless values below zero, or zeros alone, are drawn; DECADES below the largest are shown.
 
     Arguments:
         bounds: smallest and largest value, where panels share an axis; by default those of the lines drawn.

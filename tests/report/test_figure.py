@@ -6,6 +6,7 @@ import re
 import builders
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from hookean.report import drawing, figure, picture
 
@@ -239,3 +240,11 @@ def test_energy_over_depth_is_that_of_the_first_layer_over_the_last():
 def test_over_depth_of_runs_that_broke_off_is_nothing():
     run = builders.at_depth(4, status="diverged", test=None, history=[], passes=None, seconds={})
     assert figure.over_depth({"PC": {4: [run]}}) is None
+
+
+@pytest.mark.parametrize(("values", "scale"), [([0.0, 0.0], "linear"), ([-1.0, 2.0], "linear"), ([0.0, 2.0], "log")])
+def test_values_that_a_logarithm_cannot_show_keep_the_linear_scale(values, scale):
+    ax = Figure().subplots()
+    ax.plot([1, 2], values)
+    drawing.log_scale(ax)
+    assert ax.get_yscale() == scale
