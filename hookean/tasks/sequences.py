@@ -56,13 +56,6 @@ class Sequences(AbstractExperiment, frozen=True):
     epochs: int = pydantic.Field(default=10, ge=0)
     batch_size: int = pydantic.Field(default=100, ge=1)
 
-    @pydantic.field_validator("network", "algorithm", mode="before")
-    @classmethod
-    def _named(cls, value: Any, info: Any) -> Any:
-        """Take a name alone for a section; what is given stands on top of the default, another name included."""
-        default = cls.model_fields[str(info.field_name)].default
-        return {"name": value} if isinstance(value, str) else default | value
-
     def network_options(self) -> dict[str, Any]:
         """Return the builder's name and options, with what follows from the problem."""
         follows = {"readout": "each", "output": "bernoulli"} if self.problem == "xor" else {"readout": "last"}

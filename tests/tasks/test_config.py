@@ -10,7 +10,7 @@ import pytest
 
 from hookean import tasks
 from hookean.registry import UnknownName, exported_classes
-from hookean.tasks import Classification, Depth, Sequences
+from hookean.tasks import Classification, Depth
 from hookean.tasks.build import ConfigError
 from hookean.tasks.classification import resolve_config
 from hookean.tasks.config import configure, parse_overrides
@@ -31,8 +31,7 @@ SECTIONS = [
 def test_options_without_a_name_change_the_default_of_a_section(task, section):
     default = task.model_fields[section].default
     assert getattr(task(**{section: {"anything": 3}}), section) == default | {"anything": 3}
-    if task is not Sequences:  # a name keeps the other options there
-        assert getattr(task(**{section: "another"}), section) == {"name": "another"}
+    assert getattr(task(**{section: "another"}), section) == {"name": "another"}
 
 
 @pytest.mark.parametrize(
