@@ -11,7 +11,7 @@ import pydantic
 from jaxtyping import Array, Float
 
 from .. import algorithms, data
-from ..algorithms.contract import AbstractAlgorithm
+from ..algorithms.contract import AbstractAlgorithm, AbstractLearner
 from ..core import builders, coordinates
 from ..core.activation import ACTIVATIONS, Activation
 from ..core.coordinates import AbstractCoordinates
@@ -26,6 +26,7 @@ from ..registry import exported_classes, find
 from .build import CHOICES, ConfigError, construct
 from .experiment import AbstractExperiment, Stage
 from .fit import fit
+from .kept_states import ROW, KeptStates
 from .memories import CORRUPTIONS, Cues, Memory, autoencoder_loop, generative, hopfield, nearest
 from .modern_recall import halved
 from .optimiser import Optimiser
@@ -55,6 +56,8 @@ class Recall(AbstractExperiment, frozen=True):
         activation: of the hidden nodes.
         batch_size: stored images a step, or all of them where there are fewer.
         algorithm: how the decoder learns; the autoencoder learns by backpropagation.
+        keep_states: the states of a stored image go on where they ended at its last visit (default true; predictive
+            coding alone can), instead of starting anew each time.
         optimiser: the weight rule.
         corruptions: `noise`, `lower half`, `centre`, `pixels`.
         noise: standard deviation; pixels are in [0, 1].
@@ -97,6 +100,7 @@ class Recall(AbstractExperiment, frozen=True):
             "coordinates": "ErrorCoordinates",
         }
     )
+    keep_states: bool = True
     optimiser: Optimiser = Optimiser(rate=1e-3, schedule="constant")
     corruptions: tuple[str, ...] = pydantic.Field(default=("noise", "lower half"), min_length=1)
     noise: float = pydantic.Field(default=0.2, ge=0)
@@ -118,7 +122,9 @@ class Recall(AbstractExperiment, frozen=True):
             find(corruption, CORRUPTIONS, "corruption")
         find(self.dataset, exported_classes(data, AbstractDataset), "data set")
         self.activation_function()
-        self.built_algorithm()
+        built = self.built_algorithm()
+        if self.method == "pc" and self.keep_states and not isinstance(built, algorithms.PC):
+            raise ConfigError(f"keep_states needs PC, but the algorithm is {self.algorithm.get('name')}.")
         self.built_solver()
 
     def names(self) -> dict[str, str]:
@@ -135,10 +141,10 @@ class Recall(AbstractExperiment, frozen=True):
     def activation_function(self) -> Activation:
         return find(self.activation, ACTIVATIONS, "activation")
 
-    def built_algorithm(self) -> AbstractAlgorithm:
+    def built_algorithm(self, updates: int = 1) -> AbstractAlgorithm:
         given = self.algorithm if self.method == "pc" else {"name": "BP"}
         members = exported_classes(algorithms, AbstractAlgorithm)
-        return construct(given, members, "algorithm", optimiser=self.optimiser.build(1))[0]
+        return construct(given, members, "algorithm", optimiser=self.optimiser.build(updates))[0]
 
     def built_solver(self) -> tuple[AbstractSolver, AbstractCoordinates]:
         kind, members = CHOICES[AbstractSolver]
@@ -186,18 +192,24 @@ class Recall(AbstractExperiment, frozen=True):
         if self.method == "nearest":
             return nearest(stored), None
         number, epochs = len(stored), self.epochs[place]
-        algorithm = self.built_algorithm()
+        batch_size = min(self.batch_size, number)
+        algorithm = self.built_algorithm(epochs * (number // batch_size))
         network = self.network(stored)
         stage.record.parameters, stage.record.passes = count_parameters(network), algorithm.passes(network)
         nodes = [name for name in (network.input, network.output) if name is not None]
+        learner: AbstractLearner = algorithm
+        kept = self.method == "pc" and self.keep_states
+        if kept:
+            assert isinstance(algorithm, algorithms.PC)
+            learner = KeptStates(algorithm, lambda: dict.fromkeys(nodes, stored))
         state = fit(
             stage,
-            algorithm,
+            learner,
             network,
-            {"x": np.asarray(jnp.round(255 * stored), np.uint8)},
-            lambda rows, key: dict.fromkeys(nodes, pixels(rows["x"])),
+            {"x": np.asarray(jnp.round(255 * stored), np.uint8), "row": np.arange(number)},
+            lambda rows, key: dict.fromkeys(nodes, pixels(rows["x"])) | ({ROW: rows["row"]} if kept else {}),
             epochs=epochs,
-            batch_size=min(self.batch_size, number),
+            batch_size=batch_size,
             seed=self.seed,
             part=f"{number} images",
             every=max(1, epochs // 4),  # a checkpoint holds all weights three times over
