@@ -50,6 +50,7 @@ DISTURBED = "equivalence/test_disturbed.py"
 RIVALS = "equivalence/test_rivals.py"
 GRAPHS = "equivalence/test_graphs.py"
 LATERAL = "closed_form/test_lateral.py"
+KEPT = "equivalence/test_kept_states.py"
 
 MUTANTS = [
     # core
@@ -845,5 +846,21 @@ MUTANTS = [
         "products",
         "every unit sees what all others leave, which is the rule of the subspace",
         f"{LATERAL}::test_sanger_learns_the_components_in_order",
+    ),
+    Mutant(
+        "kept-states-of-the-batch",
+        "tasks/kept_states.py",
+        "states.at[rows].set(ends[name])",
+        "states.at[: len(rows)].set(ends[name])",
+        "the states of a batch are kept in the places of other samples",
+        KEPT,
+    ),
+    Mutant(
+        "kept-states-begin-anew",
+        "tasks/kept_states.py",
+        "dataclasses.replace(self.algorithm, initial=start)",
+        "self.algorithm",
+        "every visit starts from a forward pass",
+        KEPT,
     ),
 ]
