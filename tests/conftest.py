@@ -63,7 +63,7 @@ def strict_ranks(request):
 
 # Every compiled program holds memory maps, of which Linux allows a process 65,530: past that, LLVM crashes.
 _MAPS = Path("/proc/self/maps")
-_MOST_MAPS = 25_000
+_MOST_MAPS = 10_000  # about fifty to a program; with more of them a worker would hold gigabytes
 _tests_run = itertools.count()
 
 
