@@ -28,16 +28,26 @@ class KeptStates(AbstractLearner):
         clamps: gives the clamps of all samples, in the order of their places; a function, so that a compiled step does
             not hold them.
 
+    What the solver remembers (momentum) begins anew at every visit.
+
+    Raises:
+        ValueError: if the algorithm has a forward update, which needs states that start without the target.
+
     Cost: that of the algorithm, and the memory of all states.
     """
 
     algorithm: PC
     clamps: Callable[[], Clamps] = eqx.field(static=True)
 
+    def __check_init__(self) -> None:
+        if self.algorithm.forward_update:
+            raise ValueError("states that are kept hold the target, so forward_update cannot start without it.")
+
     def init(self, network: Network, *, key: PRNGKeyArray) -> TrainState:
         state = self.algorithm.init(network, key=key)
         clamps = self.clamps()
-        first = jax.jit(jax.vmap(lambda sample: self.algorithm.initial(network, sample, key=key)))(clamps)
+        keys = jax.random.split(key, jax.tree.leaves(dict(clamps))[0].shape[0])
+        first = jax.jit(jax.vmap(lambda sample, k: self.algorithm.initial(network, sample, key=k)))(clamps, keys)
         kept = {name: states for name, states in first.items() if name not in clamps}
         return dataclasses.replace(state, memory=kept)
 

@@ -123,9 +123,15 @@ class Recall(AbstractExperiment, frozen=True):
         find(self.dataset, exported_classes(data, AbstractDataset), "data set")
         self.activation_function()
         built = self.built_algorithm()
-        if self.method == "pc" and self.keep_states and not isinstance(built, algorithms.PC):
-            raise ConfigError(f"keep_states needs PC, but the algorithm is {self.algorithm.get('name')}.")
+        if self.keeps and not isinstance(built, algorithms.PC):
+            name = self.algorithm.get("name")
+            raise ConfigError(f"keep_states needs PC, but the algorithm is {name}: set keep_states=false.")
         self.built_solver()
+
+    @property
+    def keeps(self) -> bool:
+        """Whether states go on from visit to visit; the rivals have none."""
+        return self.method == "pc" and self.keep_states
 
     def names(self) -> dict[str, str]:
         dataset = find(self.dataset, exported_classes(data, AbstractDataset), "data set")
@@ -198,16 +204,15 @@ class Recall(AbstractExperiment, frozen=True):
         stage.record.parameters, stage.record.passes = count_parameters(network), algorithm.passes(network)
         nodes = [name for name in (network.input, network.output) if name is not None]
         learner: AbstractLearner = algorithm
-        kept = self.method == "pc" and self.keep_states
-        if kept:
+        if self.keeps:
             assert isinstance(algorithm, algorithms.PC)
             learner = KeptStates(algorithm, lambda: dict.fromkeys(nodes, stored))
         state = fit(
             stage,
             learner,
             network,
-            {"x": np.asarray(jnp.round(255 * stored), np.uint8), "row": np.arange(number)},
-            lambda rows, key: dict.fromkeys(nodes, pixels(rows["x"])) | ({ROW: rows["row"]} if kept else {}),
+            {"x": np.asarray(jnp.round(255 * stored), np.uint8), ROW: np.arange(number)},
+            lambda rows, key: dict.fromkeys(nodes, pixels(rows["x"])) | ({ROW: rows[ROW]} if self.keeps else {}),
             epochs=epochs,
             batch_size=batch_size,
             seed=self.seed,

@@ -57,6 +57,8 @@ def test_rivals_hold_every_image_they_store(tmp_path):
         ({"epochs": [3, 4]}, "one number for each of images"),
         ({"corruptions": ["fog"]}, "fog"),
         ({"images": [5000]}, "images must be at most"),
+        ({"algorithm": {"name": "IPC"}}, "keep_states needs PC.*keep_states=false"),
+        ({"algorithm": {"forward_update": True}}, "forward_update cannot start"),
     ],
 )
 def test_a_recall_that_cannot_be_is_refused(change, message, tmp_path):
