@@ -13,7 +13,7 @@ from ..record import Record
 from .build import ConfigError
 from .config import configure, nested
 from .contract import AbstractTask, require_fresh
-from .sections import merge
+from .sections import merge, on_default
 
 #: Runs whose compiled programs are kept: those of all runs would fill the memory of a long study.
 KEPT = 15
@@ -44,7 +44,8 @@ def study(
     Arguments:
         values: options of the task, and of the study `axes`, which has a list of values in the place of each option's
             value, and `variants`, a list of options that stand on top of what all runs share.
-        changes: options that stand on top of everything, `axes` and `variants` among them.
+        changes: options that stand on top of everything, `axes` and `variants` among them; an option that is given here
+            is an axis no more.
 
     Raises:
         ConfigError: if axes or variants are no such table, or an option is wrong.
@@ -54,11 +55,21 @@ def study(
     if not (isinstance(variants, list) and variants and all(isinstance(variant, Mapping) for variant in variants)):
         raise ConfigError(f"variants must be a list of tables of options, got {variants!r}.")
     last = {key: value for key, value in changes.items() if key not in ("axes", "variants")}
-    runs = [(point, merge(merge(at(whole, point), variant), last)) for point in _points(axes) for variant in variants]
+    free = {option: of for option, of in axes.items() if not _given(option, last)}
+    runs = [(point, merge(merge(at(whole, point), variant), last)) for point in _points(free) for variant in variants]
     configs = [config for _, run in runs for config in seeds(task, run, number)]
     if len({config.cell() for config in configs}) < len(configs):  # the axes must tell the runs apart
-        configs = [config for point, run in runs for config in seeds(task, _labelled(run, point), number)]
+        configs = [config for point, run in runs for config in seeds(task, _labelled(task, run, point), number)]
     return configs
+
+
+def _given(option: str, options: Any) -> bool:
+    """Say whether a table of options has this one, whose name is a path with dots."""
+    for name in option.split("."):
+        if not (isinstance(options, Mapping) and name in options):
+            return False
+        options = options[name]
+    return True
 
 
 def _flat(axes: Any, option: str) -> dict[str, list[Any]]:
@@ -84,10 +95,10 @@ def at(values: Mapping[str, Any], point: Mapping[str, Any]) -> dict[str, Any]:
     return functools.reduce(merge, (nested(option, value) for option, value in point.items()), dict(values))
 
 
-def _labelled(run: Mapping[str, Any], point: Mapping[str, Any]) -> dict[str, Any]:
+def _labelled(task: type[AbstractTask], run: Mapping[str, Any], point: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options with the point of the axes in the label."""
-    algorithm = run.get("algorithm", "")
-    label = run.get("label") or (algorithm["name"] if isinstance(algorithm, Mapping) else algorithm)
+    default = task.model_fields["algorithm"].default if "algorithm" in task.model_fields else {"name": task.name}
+    label = run.get("label") or on_default(default, run.get("algorithm", default))["name"]
     names = {option: option.rpartition(".")[2] for option in point}
     short = collections.Counter(names.values())
     places = [f"{names[o] if short[names[o]] == 1 else o} {value}" for o, value in point.items()]

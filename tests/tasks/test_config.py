@@ -238,6 +238,23 @@ def test_options_of_one_name_are_told_apart_in_labels():
     assert labels == [f"PC, optimiser.rate 0.1, algorithm.solver.rate {rate}" for rate in (0.2, 0.3)]
 
 
+def test_an_option_given_on_top_is_an_axis_no_more():
+    """No run is made twice, under labels that name a value which it does not have."""
+    axes = {"batch_size": [8, 16], "network": {"hidden": [[4], [4, 4]]}}
+    values = {"dataset": "iris", "algorithm": "PC", "axes": axes}
+    assert [c.batch_size for c in study(Classification, values, {"batch_size": 32}, 1)] == [32, 32]
+    configs = study(Classification, values, {"network": {"hidden": [5]}}, 1)
+    assert [(c.batch_size, c.label) for c in configs] == [(size, f"PC, batch_size {size}") for size in (8, 16)]
+    (one,) = study(tasks.Recall, {"axes": {"width": [512, 1024]}}, {"width": 32}, 1)
+    assert (one.width, one.label) == (32, None)
+
+
+def test_runs_of_a_section_without_a_name_are_told_apart_by_its_default():
+    values = {"axes": {"epochs": [[3], [4]]}, "algorithm": {"steps": 2}}
+    labels = [config.label for config in study(tasks.Recall, values, {}, 1)]
+    assert labels == ["PC, epochs [3]", "PC, epochs [4]"]
+
+
 def test_labels_stay_where_the_axes_are_told_apart_without_them():
     axes = {"network": {"hidden": [[4], [4, 4]]}}
     assert {c.label for c in study(Classification, STUDY | {"axes": axes}, {}, 1)} == {"a", "b"}
