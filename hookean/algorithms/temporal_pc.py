@@ -33,7 +33,7 @@ class TemporalPC(AbstractAlgorithm):
 
     Cost: T + 1 gradients of the energy a batch. A network without recurrent nodes has one time, where this is `PC`.
 
-    Source: Tang, Barron & Bogacz (2024); their f stands inside the weights, `elman(inside=True)`.
+    Source: Millidge et al. (2024); their f stands inside the weights, `elman(inside=True)`.
     """
 
     solver: AbstractSolver = Gradient(0.1)
@@ -41,7 +41,7 @@ class TemporalPC(AbstractAlgorithm):
     optimiser: optax.GradientTransformation = optax.adam(1e-3)
 
     label: ClassVar[str] = "temporal PC"
-    reference: ClassVar[str] = "Tang, Barron & Bogacz, PLoS Computational Biology 20 (2024)"
+    reference: ClassVar[str] = "Millidge, Tang, Osanlouy, Harper & Bogacz, PLoS Computational Biology 20 (2024)"
     cost: ClassVar[str] = "T + 1 energy gradients, one time after the other"
     needs: ClassVar[Needs] = Needs(symmetric_weights=True, phases=2)
 

@@ -22,7 +22,7 @@ class Cell(eqx.Module):
     r"""$\hat h_t = \phi\big(U x_t + b + W f(c_t)\big)$: the prediction of one step from its input and its context.
 
     Elman's cell has the activation outside ($\phi = \tanh$, f the identity). A state-space model, and the temporal
-    predictive coding of Tang et al., has it inside (f = tanh, $\phi$ the identity).
+    predictive coding of Millidge et al. (2024), has it inside (f = tanh, $\phi$ the identity).
 
     Attributes:
         input: U and b.

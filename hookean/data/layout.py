@@ -91,17 +91,14 @@ def download_folder(root: Path | None) -> Path:
 def search_places(root: Path | None) -> tuple[Path, ...]:
     """Return the data roots to search, in order.
 
-    `root` where given, and then nothing else. Otherwise HOOKEAN_DATA where set, else `../shared/data` as seen
-    from the current directory or from the source tree, where that exists; and last the folder of earlier
+    `root` where given, and then nothing else. Otherwise HOOKEAN_DATA where set, and last the folder of earlier
     downloads.
     """
     if root is not None:
         return (root,)
     if chosen := os.environ.get("HOOKEAN_DATA"):
         return (Path(chosen).expanduser(), download_folder(None))
-    bases = (Path.cwd(), Path(__file__).resolve().parents[2])
-    beside = dict.fromkeys(base.parent / "shared" / "data" for base in bases)
-    return (*(place for place in beside if place.is_dir()), download_folder(None))
+    return (download_folder(None),)
 
 
 def find(layout: Layout, root: Path | None) -> Files:

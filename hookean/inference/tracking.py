@@ -93,7 +93,7 @@ def track(
 
     Cost: `steps` gradients of the energy, each in as many parts as there are times.
 
-    Source: Tang, Barron & Bogacz (2024), temporal predictive coding.
+    Source: Millidge et al. (2024), temporal predictive coding.
     """
     recurrent: dict[str, Any] = {term.target: term.function for term in recurrent_terms(network).values()}
     if not recurrent:

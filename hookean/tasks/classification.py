@@ -178,8 +178,7 @@ def run(
         ConfigError, UnknownName, DataError, CheckpointError, RecordError: with one message each.
     """
     began = time.perf_counter()
-    resolved = resolve_config(config)
-    earlier = finished(folder, resolved, resume=resume)
+    earlier = finished(folder, config.model_dump(), lambda o: resolve_config(type(config)(**o)), resume=resume)
     if earlier is not None:
         return earlier
     parts = build(config)

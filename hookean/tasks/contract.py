@@ -3,7 +3,7 @@
 import abc
 import datetime
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Set
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,19 +21,69 @@ def require_fresh(folder: Path) -> None:
         raise ConfigError(f"{folder} holds a run already. Add --resume to go on with it, or choose another --out.")
 
 
-def finished(folder: Path, resolved: dict[str, Any], *, resume: bool) -> Record | None:
+def finished(
+    folder: Path,
+    options: Mapping[str, Any],
+    resolve: Callable[[dict[str, Any]], dict[str, Any]],
+    *,
+    resume: bool,
+) -> Record | None:
     """Return the record in the folder if it is that of this config and finished; None if there is something to run.
 
+    Arguments:
+        options: the config of the task.
+        resolve: such options -> the config with every default written out.
+
     Raises:
-        ConfigError: if the folder holds a run and nobody asked to resume it.
+        ConfigError: if the folder holds a run and nobody asked to resume it, or one of another config that has ended.
     """
     if not resume:
         require_fresh(folder)
     elif (folder / "record.json").exists():
-        earlier = read_record(folder / "record.json")
-        if earlier.status == "finished" and _same(earlier.config, resolved):
-            return earlier
+        earlier, resolved = read_record(folder / "record.json"), resolve(dict(options))
+        if _same(earlier.config, resolved) or _same_before(earlier.config, options, resolve):
+            return earlier if earlier.status == "finished" else None
+        if earlier.status in ("finished", "diverged"):
+            raise ConfigError(
+                f"{folder} holds a run made with another configuration ({_difference(earlier.config, resolved)}). "
+                "Choose another --out, or delete the folder."
+            )
     return None
+
+
+def _same_before(
+    stored: dict[str, Any], options: Mapping[str, Any], resolve: Callable[[dict[str, Any]], dict[str, Any]]
+) -> bool:
+    """Say whether a record from before some options existed is that of a config in which they have their defaults."""
+    resolved = resolve(dict(options))
+    later = _flat(_given(resolved)).keys() - _flat(_given(stored)).keys()
+    try:
+        by_default = resolve(_without(dict(options), later))
+    except ValueError:  # an option that has no default
+        return False
+    return _same(by_default, resolved) and _same(stored, _without(resolved, later))
+
+
+def _difference(stored: dict[str, Any], resolved: dict[str, Any]) -> str:
+    """Name up to three options whose values differ."""
+    there, here = _flat(_given(stored)), _flat(_given(resolved))
+    names = [n for n in sorted(there.keys() | here.keys()) if n != "download" and there.get(n) != here.get(n)]
+    shown = [f"{n} is {there.get(n, 'not set')} there and {here.get(n, 'not set')} here" for n in names[:3]]
+    return ", ".join(shown) + (f", and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _without(values: dict[str, Any], left_out: Set[str], path: str = "") -> dict[str, Any]:
+    """Return the options without those at some paths."""
+    kept = {key: value for key, value in values.items() if path + key not in left_out}
+    return {k: _without(v, left_out, f"{path}{k}.") if isinstance(v, dict) else v for k, v in kept.items()}
+
+
+def _flat(values: dict[str, Any], path: str = "") -> dict[str, Any]:
+    """Return path of an option -> value."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        found |= _flat(value, f"{path}{key}.") if isinstance(value, dict) else {path + key: value}
+    return found
 
 
 def require_same(path: Path, stored: dict[str, Any], resolved: dict[str, Any]) -> None:

@@ -17,7 +17,6 @@ FLOORS = {
     "estimator": 6,
     "algorithms": 4,
     "classical": 4,
-    "attention": 4,
     "learning": 3,
     "inference": 2,
     "core": 1,

@@ -117,7 +117,7 @@ def test_a_folder_that_holds_a_run(command, tmp_path):
     assert command(*SMALL).code == 0
     refused(command(*SMALL), "holds a run already. Add --resume", "--out")
     assert command(*SMALL, "--resume").code == 0
-    refused(command(*SMALL, "--resume", "--set=network.hidden=[5]"), "belongs to another network")
+    refused(command(*SMALL, "--resume", "--set=network.hidden=[5]"), "made with another configuration", "hidden")
     refused(command(*SMALL, "--resume", "--set=epochs=2"), "made with another configuration")
     place = tmp_path / "here/two_moons/mlp-of-2-layers/BP/seed-0"
     (place / "record.json").write_text("{")

@@ -7,7 +7,7 @@ import pytest
 
 import hookean.data as room
 
-pytestmark = pytest.mark.shared_data
+pytestmark = pytest.mark.real_data
 
 FACTS = {
     "MNIST": ("MNIST", 60_000, 10_000, (28, 28, 1), [5, 0, 4, 1, 9], [7, 2, 1, 0, 4]),

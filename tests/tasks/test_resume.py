@@ -1,6 +1,7 @@
 """A run that is stopped goes on to the same result, to the last bit; files that do not fit are refused."""
 
 import errno
+import json
 import os
 
 import numpy as np
@@ -87,6 +88,22 @@ def test_another_configuration_is_refused(small, tmp_path, change):
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
+def test_a_finished_run_is_kept_without_its_checkpoint(small, tmp_path):
+    """Records travel without checkpoints: another configuration must not overwrite them, an option that is new may."""
+    first = small({"epochs": 1}).run(tmp_path, quiet=True)
+    (tmp_path / "checkpoint.safetensors").unlink()
+    text = (tmp_path / "record.json").read_text()
+    with pytest.raises(ConfigError, match=r"another configuration.*epochs is 1 there and 2 here.*another --out"):
+        small({"epochs": 2}).run(tmp_path, resume=True, quiet=True)
+    assert (tmp_path / "record.json").read_text() == text
+    old = json.loads(text)
+    del old["config"]["test"], old["config"]["network"]["precision"]
+    (tmp_path / "record.json").write_text(json.dumps(old))
+    assert small({"epochs": 1}).run(tmp_path, resume=True, quiet=True).started == first.started
+    with pytest.raises(ConfigError, match=r"another configuration.*network.precision is not set there and 2.0 here"):
+        small({"epochs": 1, "network": {"precision": 2.0}}).run(tmp_path, resume=True, quiet=True)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -97,6 +114,7 @@ def test_another_configuration_is_refused(small, tmp_path, change):
 )
 def test_the_checkpoint_of_another_network_is_refused(small, tmp_path, change, message):
     small({"epochs": 1}).run(tmp_path, quiet=True)
+    (tmp_path / "record.json").unlink()
     with pytest.raises(CheckpointError, match=message):
         small({"epochs": 1} | change).run(tmp_path, resume=True, quiet=True)
 

@@ -48,7 +48,7 @@ def elman(
         key: for the weights; U, V and biases uniform in $\pm 1/\sqrt{\text{fan-in}}$.
 
     Source: Elman (1990), whose own training truncated gradients to one step: `BPTT(window=1)`; state before the
-    activation as in Tang, Barron & Bogacz (2024).
+    activation as in Millidge et al. (2024).
     """
     steps, units = steps_of(inputs)
     check_widths("hidden", hidden)
