@@ -178,7 +178,9 @@ def run(
         ConfigError, UnknownName, DataError, CheckpointError, RecordError: with one message each.
     """
     began = time.perf_counter()
-    earlier = finished(folder, config.model_dump(), lambda o: resolve_config(type(config)(**o)), resume=resume)
+    earlier = finished(
+        folder, config.model_dump(exclude_unset=True), lambda o: resolve_config(type(config)(**o)), resume=resume
+    )
     if earlier is not None:
         return earlier
     parts = build(config)

@@ -31,7 +31,7 @@ def finished(
     """Return the record in the folder if it is that of this config and finished; None if there is something to run.
 
     Arguments:
-        options: the config of the task.
+        options: the config of the task, without what is left to its defaults.
         resolve: such options -> the config with every default written out.
 
     Raises:
@@ -66,7 +66,7 @@ def _same_before(
 
 def _difference(stored: dict[str, Any], resolved: dict[str, Any]) -> str:
     """Name up to three options whose values differ."""
-    there, here = _flat(_given(stored)), _flat(_given(resolved))
+    there, here = (_flat(json.loads(json.dumps(_given(values)))) for values in (stored, resolved))
     names = [n for n in sorted(there.keys() | here.keys()) if n != "download" and there.get(n) != here.get(n)]
     shown = [f"{n} is {there.get(n, 'not set')} there and {here.get(n, 'not set')} here" for n in names[:3]]
     return ", ".join(shown) + (f", and {len(names) - 3} more" if len(names) > 3 else "")

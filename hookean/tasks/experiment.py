@@ -110,7 +110,9 @@ class AbstractExperiment(AbstractTask, frozen=True):
     def _run(self, folder: Path, resume: bool, quiet: bool) -> Record:
         self.check()
         resolved, names = self.resolved(), self.names()
-        earlier = finished(folder, self.model_dump(), lambda o: type(self)(**o).resolved(), resume=resume)
+        earlier = finished(
+            folder, self.model_dump(exclude_unset=True), lambda o: type(self)(**o).resolved(), resume=resume
+        )
         if earlier is not None:
             return earlier
         record = Record(
