@@ -10,7 +10,7 @@ from ..core import graph
 from ..core.clamp import Clamps
 from ..core.network import Network
 from ..learning.backprop import backprop, backprop_through_statistics
-from .contract import AbstractAlgorithm, Info, Needs, Signal, TrainState, learn_once
+from .contract import AbstractAlgorithm, Info, Needs, Signal, TrainState, learn_once, require_whole
 
 
 class BP(AbstractAlgorithm):
@@ -57,6 +57,7 @@ class BP(AbstractAlgorithm):
         self, network: Network, batch: Clamps, *, epoch: Int[Array, ""] | int, key: PRNGKeyArray, record: bool = False
     ) -> Signal:
         del epoch, key, record
+        require_whole(batch, "BP")
         taken = backprop_through_statistics if self.through_statistics else backprop
         gradient, energies = taken(network, batch)
         return Signal(jax.tree.map(lambda leaf: self.scale * leaf, gradient), energies, None)

@@ -11,7 +11,8 @@ import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from ..core import graph
-from ..core.clamp import Clamps
+from ..core.clamp import Clamps, whole
+from ..core.density import Gaussian
 from ..core.initialise import AbstractInitialiser
 from ..core.network import Network
 from ..core.parameters import split
@@ -269,7 +270,8 @@ def relaxed_outputs(
 ) -> Float[Array, "batch *output"]:
     """Return what is predicted for the output node of every sample; a clamp on it is ignored.
 
-    By a forward pass, or, where cycles leave none, by the output's term at the states relaxed with the output free.
+    By a forward pass, or, where cycles leave none or couplings move the minimum away from it, by the output's term at
+    the states relaxed with the output free.
     """
     if _has_forward(network, batch):
         return forward_outputs(network, batch)
@@ -294,8 +296,14 @@ def relaxed_class_energies(
 
 
 def _has_forward(network: Network, batch: Clamps) -> bool:
-    """Say whether the clamps, without one on the output, leave an order in which a forward pass can predict it."""
-    return not graph.forward_order(network.terms, set(batch) - {network.output})[1]
+    """Say whether a forward pass from the clamps, without one on the output, is the minimum of the energy.
+
+    It is where the predictions have an order, and no coupling pulls at a free node.
+    """
+    held = set(batch) - {network.output}
+    couplings = set(network.terms) - set(graph.predictions(network.terms))
+    pulled = any(set(network.terms[name].nodes) - held for name in couplings)
+    return not pulled and not graph.forward_order(network.terms, held)[1]
 
 
 def _relaxed_prediction(
@@ -339,11 +347,36 @@ def require_output(network: Network) -> str:
     return network.output
 
 
-def diverged_fraction(relaxation: Relaxation | None) -> Float[Array, ""]:
-    """Return the fraction of samples whose relaxation left the finite numbers."""
-    if relaxation is None:
+def require_unit_hidden(network: Network, rule: str) -> None:
+    """Raise ValueError where a node below the output has another density than a Gaussian with precision 1."""
+    for name, term in graph.predictions(network.terms).items():
+        unit = isinstance(term.density, Gaussian) and eqx.tree_equal(term.density, Gaussian())
+        if term.target != network.output and not unit:
+            raise ValueError(f"{rule} needs Gaussian hidden terms with precision 1; '{name}' has another density.")
+
+
+def require_fixed_densities(network: Network, rule: str) -> None:
+    """Raise ValueError where a density learns, for rules whose signal has no part for it."""
+    for name, term in graph.predictions(network.terms).items():
+        if term.density.learns():
+            raise ValueError(f"{rule} does not learn a precision, but that of '{name}' is learned. Use PC or BP.")
+
+
+def require_whole(batch: Clamps, rule: str) -> None:
+    """Raise ValueError where a clamp has a mask, for rules that hold nodes as a whole."""
+    masked = sorted(set(batch) - whole(batch))
+    if masked:
+        raise ValueError(f"{rule} holds nodes as a whole, but the clamp on {', '.join(masked)} has a mask. Use PC.")
+
+
+def diverged_fraction(signal: Signal) -> Float[Array, ""]:
+    """Return the fraction of samples whose states are no longer finite; 0 where nothing relaxes."""
+    if signal.relaxation is not None:
+        return jnp.mean(signal.relaxation.diverged())
+    if signal.states is None:
         return jnp.zeros(())
-    return jnp.mean(relaxation.diverged())
+    finite = [jnp.all(jnp.isfinite(s.reshape(s.shape[0], -1)), axis=1) for s in signal.states.values()]
+    return jnp.mean(~jnp.all(jnp.stack(finite), axis=0))
 
 
 def learn_once(
@@ -356,5 +389,5 @@ def learn_once(
     outputs = signal.outputs
     if outputs is None and state.network.output is not None and set(batch) - {state.network.output}:
         outputs = algorithm.predict(state.network, batch)
-    info = Info(signal.energies, outputs, diverged_fraction(signal.relaxation))
+    info = Info(signal.energies, outputs, diverged_fraction(signal))
     return apply_gradient(state, algorithm.optimiser, signal.gradient), info

@@ -14,7 +14,18 @@ from ..core.clamp import Clamps, value
 from ..core.network import Network
 from ..learning.batch import mean_gradient
 from ..learning.contrast import centred
-from .contract import AbstractAlgorithm, Info, Needs, Signal, TrainState, learn_once, require_output
+from .contract import (
+    AbstractAlgorithm,
+    Info,
+    Needs,
+    Signal,
+    TrainState,
+    learn_once,
+    require_fixed_densities,
+    require_output,
+    require_unit_hidden,
+    require_whole,
+)
 
 
 class EPNudging(AbstractAlgorithm):
@@ -62,6 +73,10 @@ class EPNudging(AbstractAlgorithm):
             raise ValueError("EPNudging needs one prediction for each node and no cycle. Use PC.")
         if any(output in term.sources for term in graph.predictions(network.terms).values()):
             raise ValueError(f"EPNudging needs an output that predicts no other node, but '{output}' does. Use PC.")
+        if any(term.target in term.sources for term in graph.predictions(network.terms).values()):
+            raise ValueError("EPNudging needs nodes that do not predict themselves. For sequences use PC.")
+        require_unit_hidden(network, "EPNudging")
+        require_fixed_densities(network, "EPNudging")
 
     def updates_per_batch(self) -> int:
         return 1
@@ -74,6 +89,7 @@ class EPNudging(AbstractAlgorithm):
         self, network: Network, batch: Clamps, *, epoch: Int[Array, ""] | int, key: PRNGKeyArray, record: bool = False
     ) -> Signal:
         del epoch, record
+        require_whole(batch, "EPNudging")
         size = len(jax.tree.leaves(dict(batch))[0])
         if self.phases == "random":
             sign = jax.random.rademacher(key, (size,), float)

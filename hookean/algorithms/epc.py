@@ -97,7 +97,7 @@ class EPC(AbstractAlgorithm):
             )
         signal = self._signal(state.network, batch, rate, False, key)
         outputs = None if state.network.output is None else self.predict(state.network, batch)
-        info = Info(signal.energies, outputs, diverged_fraction(signal.relaxation))
+        info = Info(signal.energies, outputs, diverged_fraction(signal))
         state = apply_gradient(state, self.optimiser, signal.gradient)
         return eqx.tree_at(lambda s: s.memory, state, rate), info
 

@@ -104,10 +104,9 @@ class FF(AbstractRememberingAlgorithm):
         network, hidden = state.network, _layers(state.network)[:-1]
         inputs, labels = value(batch[network.input]), value(batch[network.output])  # type: ignore[index]
         states = jax.vmap(lambda sample, label: _answers(hidden, sample, label[None]))(inputs, labels)
-        new = (jnp.mean(answer, axis=(0, 1)) for answer in states)
-        return {
-            node: KEPT * old + (1 - KEPT) * mean for (node, old), mean in zip(state.memory.items(), new, strict=True)
-        }
+        nodes = [term.target for term in dense_chain(network, "FF")[:-1]]
+        new = {node: jnp.mean(answer, axis=(0, 1)) for node, answer in zip(nodes, states, strict=True)}
+        return {node: KEPT * state.memory[node] + (1 - KEPT) * mean for node, mean in new.items()}
 
     def remembered_signal(
         self,

@@ -13,7 +13,17 @@ from ..core.checks import at_least
 from ..core.clamp import Clamps, value
 from ..core.network import Network
 from ..learning.batch import mean_gradient
-from .contract import AbstractAlgorithm, Info, Needs, Signal, TrainState, learn_once, require_output
+from .contract import (
+    AbstractAlgorithm,
+    Info,
+    Needs,
+    Signal,
+    TrainState,
+    learn_once,
+    require_fixed_densities,
+    require_output,
+    require_whole,
+)
 
 
 class FixedPrediction(AbstractAlgorithm):
@@ -25,7 +35,8 @@ class FixedPrediction(AbstractAlgorithm):
 
     Arguments:
         rate: $\eta$ in (0, 1] (default 1).
-        steps: T; None takes as many as there are free nodes, enough for every graph at rate 1.
+        steps: T; None takes as many as there are free nodes, enough at rate 1 for every graph but those over
+            sequences, which need one for every time and every layer.
         optimiser: the weight rule; it sees the batch mean.
 
     Cost: one forward pass, T passes backward, one gradient in the weights.
@@ -53,6 +64,9 @@ class FixedPrediction(AbstractAlgorithm):
         order, cyclic = graph.forward_order(network.terms, [network.input] if network.input else [])
         if cyclic or len(order) < len(network.terms):
             raise ValueError("FixedPrediction needs one prediction for each node and no cycle. Use PC.")
+        if self.steps is None and any(t.target in t.sources for t in graph.predictions(network.terms).values()):
+            raise ValueError("FixedPrediction over a sequence needs `steps`: one for every time and every layer.")
+        require_fixed_densities(network, "FixedPrediction")
 
     def updates_per_batch(self) -> int:
         return 1
@@ -67,6 +81,7 @@ class FixedPrediction(AbstractAlgorithm):
         self, network: Network, batch: Clamps, *, epoch: Int[Array, ""] | int, key: PRNGKeyArray, record: bool = False
     ) -> Signal:
         del epoch, key, record
+        require_whole(batch, "FixedPrediction")
         states, deltas = eqx.filter_vmap(lambda sample: self._relaxed(network, sample))(dict(batch))
 
         def pull(model: Network, sample: tuple[dict[str, Array], dict[str, Array]]) -> dict[str, Float[Array, ""]]:

@@ -126,7 +126,8 @@ def saturating_factor(network: Network, batch: Clamps, saturation: float) -> Flo
         return inner, sum((jnp.sum(s**2) for s in slope.values()), start=jnp.zeros(()))
 
     inner, size = jax.tree.map(jnp.mean, eqx.filter_vmap(one)(dict(batch)))
-    return inner / jnp.where(size > 0, size, 1) / saturation
+    # Where no hidden error reaches the output (weights of zero, a batch without error) there is nothing to saturate.
+    return jnp.where(inner > 0, inner / jnp.where(size > 0, size, 1) / saturation, 1.0)
 
 
 def scaled(network: Network, batch: Clamps, factor: Float[Array, ""]) -> Network:

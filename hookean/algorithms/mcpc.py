@@ -1,5 +1,6 @@
 """Monte Carlo predictive coding: learn from samples of the posterior in the place of its maximum."""
 
+import dataclasses
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -27,7 +28,6 @@ from .contract import (
     Signal,
     TrainState,
     apply_gradient,
-    diverged_fraction,
     learn_once,
 )
 
@@ -105,8 +105,7 @@ class MCPC(AbstractAlgorithm):
         key_start, key_samples = jax.random.split(key)
         relaxation, stepwise, chains = self._start(network, batch, key_start, record)
         chains, (gradient, energies) = self._average(stepwise, network, batch, chains, key_samples)
-        end = eqx.tree_at(lambda r: (r.states, r.result), relaxation, (chains.states, self._result(relaxation, chains)))
-        return Signal(gradient, energies, end)
+        return Signal(gradient, energies, self._ended(relaxation, chains))
 
     def _start(
         self, network: Network, batch: Clamps, key: PRNGKeyArray, record: bool = False
@@ -126,6 +125,11 @@ class MCPC(AbstractAlgorithm):
         stepwise = Stepwise(self.chain, Given(relaxation.states), self.coordinates)
         chains = Chains(*stepwise.init(network, batch, key=key_mixing))
         return relaxation, stepwise, walk(stepwise, network, batch, chains, steps=self.mixing, key=key_mixing)
+
+    def _ended(self, relaxation: Relaxation, chains: Chains) -> Relaxation:
+        """Return the warm start with the states of the chains, where noise has touched every term."""
+        result = self._result(relaxation, chains)
+        return dataclasses.replace(relaxation, states=chains.states, result=result, untouched=frozenset())
 
     def _result(self, relaxation: Relaxation, chains: Chains) -> Any:
         """Return how each sample ended: as its warm start did, or diverged where its chain did."""
@@ -170,6 +174,6 @@ class MCPC(AbstractAlgorithm):
 
         keys = jax.random.split(key_updates, self.updates)
         (chains, arrays), energies = jax.lax.scan(body, (chains, arrays), keys)
-        end = eqx.tree_at(lambda r: r.result, relaxation, self._result(relaxation, chains))
+        diverged = jnp.mean(self._ended(relaxation, chains).diverged())
         last = {name: value[-1] for name, value in energies.items()}
-        return eqx.combine(arrays, static), Info(last, outputs, diverged_fraction(end))
+        return eqx.combine(arrays, static), Info(last, outputs, diverged)

@@ -10,7 +10,7 @@ from ..core.network import Network
 from ..inference.relax import relax
 from ..inference.solver import AbstractSolver
 from ..learning.energy_gradient import settled_gradient
-from .contract import Signal, forward_outputs, require_output
+from .contract import Signal, forward_outputs, require_output, require_whole
 
 
 class Nudge(eqx.Module):
@@ -59,6 +59,7 @@ def nudged_signal(
 ) -> Signal:
     r"""Relax towards the nudged target and return the weight gradient divided by $\beta$."""
     output = require_output(network)
+    require_whole({output: batch[output]}, "A nudge")
     target = nudged_target(forward_outputs(network, batch), value(batch[output]), beta)
     relaxation = relax(network, dict(batch) | {output: target}, solver=solver, steps=steps, record=record, key=key)
     gradient, energies = settled_gradient(network, relaxation)

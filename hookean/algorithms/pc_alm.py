@@ -13,7 +13,7 @@ from ..core.checks import at_least, positive
 from ..core.clamp import Clamps
 from ..core.network import Network
 from ..learning.batch import mean_gradient
-from .contract import AbstractAlgorithm, Info, Needs, Signal, TrainState, learn_once, require_output
+from .contract import AbstractAlgorithm, Info, Needs, Signal, TrainState, learn_once, require_output, require_whole
 
 
 class PCALM(AbstractAlgorithm):
@@ -61,6 +61,9 @@ class PCALM(AbstractAlgorithm):
         order, cyclic = graph.forward_order(network.terms, [network.input] if network.input else [])
         if cyclic or len(order) < len(network.terms):
             raise ValueError("PCALM needs one prediction for each node and no cycle. Use PC.")
+        predicted = {term.target for term in graph.predictions(network.terms).values()}
+        if loose := sorted(set(network.shapes) - predicted - {network.input}):
+            raise ValueError(f"PCALM needs a prediction of every free node, but nothing predicts {', '.join(loose)}.")
 
     def updates_per_batch(self) -> int:
         return 1
@@ -75,6 +78,7 @@ class PCALM(AbstractAlgorithm):
         self, network: Network, batch: Clamps, *, epoch: Int[Array, ""] | int, key: PRNGKeyArray, record: bool = False
     ) -> Signal:
         del epoch, key, record
+        require_whole(batch, "PCALM")
         states, multipliers = eqx.filter_vmap(lambda sample: self._relaxed(network, sample))(dict(batch))
         gradient, _ = mean_gradient(lambda model, pair: self._lagrangian(model, *pair), network, (states, multipliers))
         energies = jax.tree.map(jnp.mean, jax.vmap(network.energies)(states))

@@ -11,10 +11,19 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from ..core import graph
 from ..core.clamp import Clamps
-from ..core.density import Gaussian
 from ..core.network import Network
 from ..learning.energy_gradient import energy_gradient
-from .contract import AbstractAlgorithm, Info, Needs, Signal, TrainState, learn_once, require_output
+from .contract import (
+    AbstractAlgorithm,
+    Info,
+    Needs,
+    Signal,
+    TrainState,
+    learn_once,
+    require_output,
+    require_unit_hidden,
+    require_whole,
+)
 
 
 class ZIL(AbstractAlgorithm):
@@ -44,10 +53,7 @@ class ZIL(AbstractAlgorithm):
                 "ZIL needs a network of predictions, one for each node, all leading to the output, in which every path "
                 "from a node to the output has the same number of terms. Delay shortcuts by identity nodes, or use PC."
             )
-        for name, term in graph.predictions(network.terms).items():
-            unit = isinstance(term.density, Gaussian) and eqx.tree_equal(term.density, Gaussian())
-            if term.target != network.output and not unit:
-                raise ValueError(f"ZIL needs Gaussian hidden terms with precision 1; '{name}' has another density.")
+        require_unit_hidden(network, "ZIL")
 
     def updates_per_batch(self) -> int:
         return 1
@@ -60,6 +66,7 @@ class ZIL(AbstractAlgorithm):
         self, network: Network, batch: Clamps, *, epoch: Int[Array, ""] | int, key: PRNGKeyArray, record: bool = False
     ) -> Signal:
         del epoch, key, record
+        require_whole(batch, "ZIL")
         states = eqx.filter_vmap(network.forward)(dict(batch))
         gradients: list[PyTree] = []
         energies: dict[str, Array] = {}

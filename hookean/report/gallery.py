@@ -1,7 +1,8 @@
 """The gallery: a page with the charts and images of every experiment below a folder, each drawn into a file."""
 
+import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -42,14 +43,15 @@ def write_gallery(folder: Path, out: Path) -> list[Path]:
             groups.setdefault((record.task, place[1] if len(place) > 2 else place[0]), []).append((path, record))
     if not groups:
         raise ValueError(f"no record below {folder} has a chart or an image: run an experiment into it first.")
-    parts, files = [HEAD], []
+    parts = [HEAD]
+    files: list[Path] = []
     for (task, name), group in sorted(groups.items(), key=lambda item: item[0]):
         parts.append(f"## {task.replace('_', ' ').capitalize()}: {name}")
         for title, reading, plots in _shown(group):
             parts.append(f"**{title}.** {reading}".strip())
             for i, (caption, plot) in enumerate(plots):
-                file = out.with_suffix("") / f"{_slug(f'{task}-{name}-{title}')}{f'-{i}' if i else ''}"
-                path = file.with_suffix(".png" if caption else ".svg")
+                file = f"{_slug(f'{task}-{name}-{title}')}{f'-{i}' if i else ''}"
+                path = _unused(out.with_suffix("") / file, ".png" if caption else ".svg", files)
                 write_bytes(path, _drawn(plot, path.suffix[1:]))
                 text = "; ".join(panel.text for panel in plot.panels)
                 parts.append(f"![{text}]({path.relative_to(out.parent).as_posix()})")
@@ -127,6 +129,15 @@ def _joined(figures: Sequence[Figure]) -> bytes:
         f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" width="{left:.1f}pt" '
         f'height="{height:.1f}pt" viewBox="0 0 {left:.1f} {height:.1f}">\n{inner}\n</svg>\n'
     ).encode()
+
+
+def _unused(file: Path, suffix: str, used: Collection[Path]) -> Path:
+    """Return the file with its suffix, and with a number where long titles have left two of one name."""
+    for number in itertools.count(1):
+        path = file.with_name(f"{file.name}{f'-no{number}' if number > 1 else ''}{suffix}")
+        if path not in used:
+            return path
+    raise AssertionError
 
 
 def _slug(text: str) -> str:

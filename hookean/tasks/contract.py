@@ -27,15 +27,17 @@ def finished(
     resolve: Callable[[dict[str, Any]], dict[str, Any]],
     *,
     resume: bool,
+    free: Set[str] = frozenset(),
 ) -> Record | None:
     """Return the record in the folder if it is that of this config and finished; None if there is something to run.
 
     Arguments:
         options: the config of the task, without what is left to its defaults.
         resolve: such options -> the config with every default written out.
+        free: options that may have other values when a run goes on.
 
     Raises:
-        ConfigError: if the folder holds a run and nobody asked to resume it, or one of another config that has ended.
+        ConfigError: if the folder holds a run and nobody asked to resume it, or one of another config.
     """
     if not resume:
         require_fresh(folder)
@@ -43,7 +45,7 @@ def finished(
         earlier, resolved = read_record(folder / "record.json"), resolve(dict(options))
         if _same(earlier.config, resolved) or _same_before(earlier.config, options, resolve):
             return earlier if earlier.status == "finished" else None
-        if earlier.status in ("finished", "diverged"):
+        if not _same(_without(earlier.config, free), _without(resolved, free)):
             raise ConfigError(
                 f"{folder} holds a run made with another configuration ({_difference(earlier.config, resolved)}). "
                 "Choose another --out, or delete the folder."
@@ -56,7 +58,7 @@ def _same_before(
 ) -> bool:
     """Say whether a record from before some options existed is that of a config in which they have their defaults."""
     resolved = resolve(dict(options))
-    later = _flat(_given(resolved)).keys() - _flat(_given(stored)).keys()
+    later = _flat(resolved).keys() - _flat(stored).keys()
     try:
         by_default = resolve(_without(dict(options), later))
     except ValueError:  # an option that has no default
@@ -73,7 +75,7 @@ def _difference(stored: dict[str, Any], resolved: dict[str, Any]) -> str:
 
 
 def _without(values: dict[str, Any], left_out: Set[str], path: str = "") -> dict[str, Any]:
-    """Return the options without those at some paths."""
+    """Return the options but for those at some paths."""
     kept = {key: value for key, value in values.items() if path + key not in left_out}
     return {k: _without(v, left_out, f"{path}{k}.") if isinstance(v, dict) else v for k, v in kept.items()}
 
@@ -133,11 +135,13 @@ class AbstractTask(pydantic.BaseModel, abc.ABC, frozen=True, extra="forbid"):
     Where the default of an option is a section with a name, a name alone is a section, and options without a name
     change the default's.
 
-    Facts: `name`, under which the command line finds the task; `smoke`, the options of a version that takes seconds.
+    Facts: `name`, under which the command line finds the task; `smoke`, the options of a version that takes seconds;
+    `may_change`, the options that may have other values when a run goes on.
     """
 
     name: ClassVar[str]
     smoke: ClassVar[Mapping[str, Any]] = {}
+    may_change: ClassVar[tuple[str, ...]] = ("download",)
     seed: int = pydantic.Field(default=0, ge=0)
 
     @pydantic.field_validator("*", mode="before")

@@ -39,7 +39,7 @@ class Depth(Classification, frozen=True):
             sizes = {"hidden": [self.width] * (self.layers - 1)}
         else:
             raise ConfigError(f"network: {builder.__name__} has layers of its own; use mlp or residual_mlp.")
-        twice = sorted(set(sizes) & set(self.network))
+        twice = sorted(name for name in sizes if name in self.network and self.network[name] != sizes[name])
         if twice:
             raise ConfigError(f"network.{twice[0]} follows from layers and width in the task depth. Leave it out.")
         return self.network | sizes

@@ -110,8 +110,9 @@ class AbstractExperiment(AbstractTask, frozen=True):
     def _run(self, folder: Path, resume: bool, quiet: bool) -> Record:
         self.check()
         resolved, names = self.resolved(), self.names()
+        options = self.model_dump(exclude_unset=True)
         earlier = finished(
-            folder, self.model_dump(exclude_unset=True), lambda o: type(self)(**o).resolved(), resume=resume
+            folder, options, lambda o: type(self)(**o).resolved(), resume=resume, free=frozenset(self.may_change)
         )
         if earlier is not None:
             return earlier
@@ -127,6 +128,10 @@ class AbstractExperiment(AbstractTask, frozen=True):
             started=now(),
         )
         stage = Stage(folder, record, resume, quiet)
+        begun = (folder / "record.json").exists()
+        if not begun:  # a run that is killed is known by its record
+            record.status = "running"
+            stage.write()
         write_text(folder / "config.toml", config_text(resolved))
         try:
             self.measure(stage)
@@ -136,7 +141,14 @@ class AbstractExperiment(AbstractTask, frozen=True):
         except KeyboardInterrupt:
             record.status = "interrupted"
             record.message = "Stopped by the user. Run the same command with --resume to go on."
-            raise
-        finally:
             stage.write()
+            raise
+        except Exception:
+            if record.history:
+                stage.write()
+            elif not begun:  # nothing was measured
+                (folder / "record.json").unlink()
+                (folder / "config.toml").unlink()
+            raise
+        stage.write()
         return record

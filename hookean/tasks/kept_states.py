@@ -60,6 +60,6 @@ class KeptStates(AbstractLearner):
         assert signal.relaxation is not None
         ends = signal.relaxation.states
         memory = {name: states.at[rows].set(ends[name]) for name, states in state.memory.items()}
-        info = Info(signal.energies, None, diverged_fraction(signal.relaxation))
+        info = Info(signal.energies, None, diverged_fraction(signal))
         state = apply_gradient(state, self.algorithm.optimiser, signal.gradient)
         return dataclasses.replace(state, memory=memory), info

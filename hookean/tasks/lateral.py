@@ -10,12 +10,15 @@ import pydantic
 from jaxtyping import Array, Float
 
 from .. import algorithms, data
-from ..algorithms.contract import AbstractAlgorithm, TrainState, forward_outputs
+from ..algorithms.contract import AbstractAlgorithm, TrainState
+from ..core import graph
 from ..core.builders import mlp
 from ..core.network import Network
 from ..core.parameters import count_parameters
 from ..data.dataset import AbstractDataset
 from ..data.split import subset, validation_split
+from ..inference import Gradient
+from ..inference.relax import relax
 from ..record import Images
 from ..registry import exported_classes, find
 from .build import construct, network_label, resolve
@@ -92,12 +95,13 @@ class Lateral(AbstractExperiment, frozen=True):
         key = jax.random.fold_in(jax.random.key(self.seed), 0)
         shapes = {"inputs": loaded.shape, "outputs": loaded.number_of_classes}
         network, _ = construct(self.network, {"mlp": mlp}, "network", **shapes, key=key)
-        updates = self.epochs * (len(train) // self.batch_size)
         members = exported_classes(algorithms, AbstractAlgorithm)
+        each = construct(self.algorithm, members, "algorithm")[0].updates_per_batch()
+        updates = self.epochs * (len(train) // self.batch_size) * each
         algorithm, _ = construct(self.algorithm, members, "algorithm", optimiser=self.optimiser.build(updates))
         stage.record.parameters, stage.record.passes = count_parameters(network), algorithm.passes(network)
         look = loaded.transform.evaluate
-        outputs = eqx.filter_jit(forward_outputs)
+        outputs = eqx.filter_jit(algorithm.predict)
 
         def right(network: Network, inputs: Any, labels: Any) -> float:
             return float(np.mean(np.argmax(outputs(network, {"x": look(inputs)}), axis=-1) == labels))
@@ -115,12 +119,18 @@ class Lateral(AbstractExperiment, frozen=True):
         state = fit(stage, algorithm, network, rows, clamps, after=after, **settings)  # type: ignore[arg-type]
         with stage.timed("evaluate"):
             inputs, labels = loaded.test.inputs[: self.tested], loaded.test.labels[: self.tested]
-            hidden = eqx.filter_jit(eqx.filter_vmap(lambda n, x: n.forward({"x": x})["h1"], in_axes=(None, 0)))
-            responses = np.asarray(hidden(state.network, look(inputs)))
+            responses = np.asarray(eqx.filter_jit(first_hidden)(state.network, look(inputs)))
         found = {"accuracy": right(state.network, inputs, labels)} | statistics_of(responses)
         stage.record.test, stage.record.shown = found, list(found)
         weights = np.asarray(state.network.terms["h1"].function.linear.weight)  # type: ignore[attr-defined]
         keep_filters(stage, weights, loaded.shape, self.shown, "Filters of the first hidden layer")
+
+
+def first_hidden(network: Network, inputs: Float[Array, "samples *input"]) -> Float[Array, "samples units"]:
+    """Return the first hidden layer's states with the output free: a forward pass, relaxed where couplings pull."""
+    if len(graph.predictions(network.terms)) == len(network.terms):
+        return eqx.filter_vmap(lambda sample: network.forward({"x": sample})["h1"])(inputs)
+    return relax(network, {"x": inputs}, solver=Gradient(0.1), steps=100, unroll=False).states["h1"]
 
 
 def statistics_of(responses: Float[np.ndarray, "samples units"]) -> dict[str, float]:

@@ -199,7 +199,8 @@ class Recall(AbstractExperiment, frozen=True):
             return nearest(stored), None
         number, epochs = len(stored), self.epochs[place]
         batch_size = min(self.batch_size, number)
-        algorithm = self.built_algorithm(epochs * (number // batch_size))
+        each = self.built_algorithm(1).updates_per_batch()
+        algorithm = self.built_algorithm(epochs * (number // batch_size) * each)
         network = self.network(stored)
         stage.record.parameters, stage.record.passes = count_parameters(network), algorithm.passes(network)
         nodes = [name for name in (network.input, network.output) if name is not None]

@@ -54,6 +54,7 @@ class Search(AbstractExperiment, frozen=True):
         "trial": {"dataset": "digits", "network": {"name": "mlp", "hidden": [8]}, "algorithm": "BP", "epochs": 1},
         "space": {"optimiser": {"rate": {"low": 1e-3, "high": 1e-2, "log": True}}},
     }
+    may_change: ClassVar[tuple[str, ...]] = ("trials", "minutes", "jobs", "label", "download")
     trial: dict[str, Any] = pydantic.Field(default={})
     space: dict[str, Any] = pydantic.Field(default={})
     objectives: list[str] = pydantic.Field(default=["accuracy"], min_length=1, max_length=2)
@@ -124,8 +125,7 @@ class Search(AbstractExperiment, frozen=True):
 
     def open(self, folder: Path) -> Trials:
         """Return the trials of this search in its folder, new or those that are there."""
-        kept = ("trials", "minutes", "jobs", "label", "download")  # a search may go on with another one of these
-        config = {key: value for key, value in self.model_dump().items() if key not in kept}
+        config = {key: value for key, value in self.model_dump().items() if key not in self.may_change}
         return Trials(
             folder,
             "/".join(self.cell()),

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+import pydantic
+
 
 def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """Return `base` with `changes` on top; sections are merged key by key, a name alone replaces a section's name.
@@ -26,6 +28,8 @@ def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
 
 def on_default(default: Any, value: Any) -> Any:
     """Return what is given for a section: a name alone as a section, options without a name on top of the default's."""
+    if isinstance(default, pydantic.BaseModel) and "name" in type(default).model_fields:
+        default = {"name": default.name} | default.model_dump(exclude_unset=True)  # type: ignore[attr-defined]
     if not isinstance(default, Mapping) or "name" not in default:
         return value
     if isinstance(value, str):

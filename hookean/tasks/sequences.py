@@ -91,10 +91,10 @@ class Sequences(AbstractExperiment, frozen=True):
             outputs=1,
             key=jax.random.key(self.seed),
         )
-        rule = self.optimiser.build(self.epochs * (self.samples // self.batch_size))
-        algorithm, _ = construct(
-            self.algorithm, exported_classes(algorithms, AbstractAlgorithm), "algorithm", optimiser=rule
-        )
+        members = exported_classes(algorithms, AbstractAlgorithm)
+        each = construct(self.algorithm, members, "algorithm")[0].updates_per_batch()
+        rule = self.optimiser.build(self.epochs * (self.samples // self.batch_size) * each)
+        algorithm, _ = construct(self.algorithm, members, "algorithm", optimiser=rule)
         record = stage.record
         record.parameters, record.passes = count_parameters(network), algorithm.passes(network)
         predict = eqx.filter_jit(algorithm.predict)

@@ -16,6 +16,7 @@ from .build import ConfigError
 from .classification import Classification, build
 from .classifying import AbstractClassifying, Course, with_rules
 from .experiment import Stage
+from .optimiser import Optimiser
 from .train import Diverged
 
 RATE = "step_size"
@@ -48,7 +49,7 @@ class Tuned(AbstractClassifying, frozen=True):
 
     def classification(self) -> Classification:
         whole = super().classification()
-        if "rate" in self.optimiser.model_fields_set:
+        if self.optimiser.rate != Optimiser().rate:
             raise ConfigError("optimiser.rate is what the task tuned chooses. Give rates instead.")
         return whole
 
