@@ -17,6 +17,7 @@ from hookean.tasks.build import ConfigError
 from hookean.tasks.contract import AbstractTask
 from hookean.tasks.experiment import AbstractExperiment
 from hookean.tasks.fit import fit
+from hookean.tasks.ood import OutOfDistribution
 from hookean.tasks.suite import Entry, run_suite, suite
 
 
@@ -27,6 +28,7 @@ class Toy(AbstractExperiment, frozen=True):
     smoke: ClassVar[dict] = {"epochs": 1}
     epochs: int = 3
     stop_after: int | None = None
+    limit: int | None = 5
     rate: float = 1e-2
     batch_size: int = 16
     fail: str = ""
@@ -85,6 +87,34 @@ def test_a_run_refuses_an_occupied_folder_and_returns_a_finished_one(tmp_path):
     with pytest.raises(ConfigError, match="--resume"):
         Toy().run(tmp_path, quiet=True)
     assert Toy().run(tmp_path, resume=True, quiet=True).started == first.started
+
+
+def test_an_option_that_was_none_is_not_one_that_did_not_exist(tmp_path):
+    Toy(limit=None).run(tmp_path, quiet=True)
+    with pytest.raises(ConfigError, match="limit is not set there and 5 here"):
+        Toy().run(tmp_path, resume=True, quiet=True)
+
+
+def test_an_error_before_anything_is_measured_leaves_no_run(tmp_path):
+    with pytest.raises(DataError):
+        Toy(fail="data").run(tmp_path, quiet=True)
+    assert not list(tmp_path.iterdir())
+    assert Toy().run(tmp_path, quiet=True).status == "finished"
+
+
+def test_another_configuration_leaves_an_interrupted_run_as_it_is(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        Toy(stop_after=3).run(tmp_path, quiet=True)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(ConfigError, match="stop_after is 3 there"):
+        Toy().run(tmp_path, resume=True, quiet=True)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_options_of_an_optimiser_stand_on_top_of_the_tasks_own():
+    kept = OutOfDistribution(optimiser={"rate": 0.02}).optimiser
+    assert (kept.name, kept.rate, kept.momentum) == ("sgd", 0.02, OutOfDistribution().optimiser.momentum)
+    assert OutOfDistribution(optimiser={"name": "adam"}).optimiser.momentum == 0
 
 
 def test_a_stopped_run_goes_on_from_its_checkpoint(tmp_path):

@@ -100,6 +100,12 @@ def test_a_finished_run_is_kept_without_its_checkpoint(small, tmp_path):
     del old["config"]["test"], old["config"]["network"]["precision"]
     (tmp_path / "record.json").write_text(json.dumps(old))
     assert small({"epochs": 1}).run(tmp_path, resume=True, quiet=True).started == first.started
+    old["config"]["subset"] = 40  # an option that stands there is not one that did not exist
+    (tmp_path / "record.json").write_text(json.dumps(old))
+    with pytest.raises(ConfigError, match=r"subset is 40 there and not set here"):
+        small({"epochs": 1, "subset": None}).run(tmp_path, resume=True, quiet=True)
+    old["config"]["subset"] = None
+    (tmp_path / "record.json").write_text(json.dumps(old))
     with pytest.raises(ConfigError, match=r"another configuration.*network.precision is not set there and 2.0 here"):
         small({"epochs": 1, "network": {"precision": 2.0}}).run(tmp_path, resume=True, quiet=True)
 

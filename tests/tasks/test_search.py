@@ -367,6 +367,8 @@ def test_a_search_leaves_the_front_and_never_looks_at_the_test_split(tmp_path, b
     stored = read_record(tmp_path / "trials" / "0000.json")
     assert (stored.test, stored.config["test"], stored.status) == (None, False, "finished")
     assert configure(Search, values).run(tmp_path, resume=True, quiet=True).started == record.started
+    more = configure(Search, values | {"trials": 4}).run(tmp_path, resume=True, quiet=True)
+    assert (more.status, more.test["trials"]) == ("finished", 4)
     with pytest.raises(AssertionError, match="looked at"):  # the guard does see a look
         configs[0].run(tmp_path / "best", quiet=True)
 
