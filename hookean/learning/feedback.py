@@ -1,10 +1,10 @@
 r"""Backward passes through other matrices than the transposed weights: feedback alignment, layer by layer or direct."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from ..core import graph
 from ..core.clamp import Clamps
@@ -30,6 +30,15 @@ def _route_backward(matrix: Float[Array, "m n"], error: Float[Array, "m"]) -> tu
 
 
 route.defvjp(_route_forward, _route_backward)
+
+
+#: Sets feedback's keys apart from those of weights: `fold_in(key, i)` is `split(key, n)[i]`, which builders draw from.
+_APART = 0xFEEDBAC
+
+
+def feedback_keys(key: PRNGKeyArray, number: int) -> Sequence[PRNGKeyArray]:
+    """Return one key per feedback matrix, none of which a builder draws weights from where it is given the same key."""
+    return list(jax.random.split(jax.random.fold_in(key, _APART), number))
 
 
 def dense_chain(network: Network, rule: str) -> list[Prediction]:
