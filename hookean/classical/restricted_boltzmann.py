@@ -19,7 +19,7 @@ class RestrictedBoltzmann(AbstractTerm):
     r"""$E(v, h) = -a^\top v - c^\top h - v^\top W h$ with $v \in \{0,1\}^D$, $h \in \{0,1\}^H$.
 
     $p(h_j = 1 \mid v) = \sigma(c + W^\top v)_j$ and $p(v_i = 1 \mid h) = \sigma(a + Wh)_i$. It is a term of v and h:
-    h: `Network({"v": D, "h": H}, {"bond": rbm})` relaxes the mean of either given the other.
+    `Network({"v": D, "h": H}, {"bond": rbm})` has this energy.
 
     Arguments:
         visible, hidden: numbers of units D and H.

@@ -117,6 +117,8 @@ def test_moments_of_the_chains_and_of_the_contrast(keys):
     assert within(clamped[:, :, 5:], (chosen @ states / chosen.sum())[5:])
     found = model.contrast(clamped.reshape(-1, 8), free.reshape(-1, 8))
     np.testing.assert_allclose(found.bias, clamped.mean((0, 1)) - free.mean((0, 1)), atol=1e-12)
+    products = [np.einsum("cdi,cdj->ij", s, s) / s[..., 0].size for s in (clamped, free)]
+    np.testing.assert_allclose(found.weight, (products[0] - products[1]) / 2 * model.edges, atol=1e-12)
     exact = model.likelihood_gradient(data[None, :5])
     cosine = np.vdot(found.weight, exact.weight) / np.linalg.norm(found.weight) / np.linalg.norm(exact.weight)
     assert cosine > 0.97
