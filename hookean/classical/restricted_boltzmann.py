@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray, Real
 
 from ..core.checks import widths
 from ..core.term import AbstractTerm
@@ -66,13 +66,14 @@ class RestrictedBoltzmann(AbstractTerm):
         keys = jax.random.split(key)
         return draw(self.visible_logits(draw(self.hidden_logits(visible), key=keys[0])), key=keys[1])
 
-    def sample(self, visible: Float[Array, "d"], *, sweeps: int, key: PRNGKeyArray) -> Float[Array, "d"]:
-        """Return the visible units after so many sweeps from `visible`."""
+    def sample(self, visible: Real[Array, "d"], *, sweeps: int, key: PRNGKeyArray) -> Float[Array, "d"]:
+        """Return the visible units after so many sweeps from `visible`, bits of any dtype, in that of the weights."""
 
         def body(v: Array, key: PRNGKeyArray) -> tuple[Array, None]:
             return self.sweep(v, key=key), None
 
-        return jax.lax.scan(body, visible, jax.random.split(key, sweeps))[0]
+        first = visible.astype(self.weight.dtype)
+        return jax.lax.scan(body, first, jax.random.split(key, sweeps))[0]
 
     def reconstruct(self, visible: Float[Array, "d"]) -> Float[Array, "d"]:
         """Return the mean of the visible units given the mean of the hidden ones given `visible`."""

@@ -203,6 +203,18 @@ def test_persistent_chains_go_on_and_the_penalty_holds_the_weights_alone(keys):
     np.testing.assert_allclose(one.model.hidden_bias, other.model.hidden_bias, atol=1e-15)
 
 
+def test_integer_bits_are_taken_as_floats_are(keys):
+    rbm = restricted(6, 4, keys(0))
+    data = all_states(6)[jnp.array([5, 17, 40])]
+    plain = ContrastiveDivergence(persistent=False)
+    state = plain.init(rbm, chains=3, key=keys(1))
+    one, _ = plain.step(state, data.astype(jnp.int32), key=keys(2))
+    other, _ = plain.step(state, data, key=keys(2))
+    np.testing.assert_array_equal(one.model.weight, other.model.weight)
+    drawn = rbm.sample(data[0].astype(jnp.int32), sweeps=2, key=keys(3))
+    np.testing.assert_array_equal(drawn, rbm.sample(data[0], sweeps=2, key=keys(3)))
+
+
 def test_learning_raises_the_exact_likelihood(keys):
     data = all_states(6)[jnp.array([7, 7, 7, 56, 56, 0, 63])]
     rule = ContrastiveDivergence(sweeps=2, decay=0.0)
