@@ -17,12 +17,17 @@ from .batch import mean_gradient
 @jax.custom_vjp
 def route(matrix: Float[Array, "m n"], source: Float[Array, "n"]) -> Float[Array, "m"]:
     """Return zeros whose cotangent g arrives at `source` as `matrix.T @ g`: a wire that carries errors alone."""
+    return _silent(matrix, source)
+
+
+def _silent(matrix: Float[Array, "m n"], source: Float[Array, "n"]) -> Float[Array, "m"]:
     # The zeros are made from the source: constants would be shared by all samples of a batch, and so would errors.
     return jnp.broadcast_to(0 * source[0], (matrix.shape[0],))
 
 
 def _route_forward(matrix: Float[Array, "m n"], source: Float[Array, "n"]) -> tuple[Array, Array]:
-    return route(matrix, source), matrix
+    # Not `route` itself: along a direction, as for a curvature, the gradient is differentiated forwards.
+    return _silent(matrix, source), matrix
 
 
 def _route_backward(matrix: Float[Array, "m n"], error: Float[Array, "m"]) -> tuple[Array, Array]:
