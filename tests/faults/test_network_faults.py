@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from hookean.algorithms import BP, CN, EPC, IPC, NN, PC, PN, ZIL
+from hookean.algorithms import BP, CN, EP, EPC, IPC, NN, PC, PN, ZIL, SweptBP
 from hookean.algorithms.nudging import Nudge
 from hookean.core.builders import decoder, vgg5
 from hookean.core.coordinates import ErrorCoordinates
@@ -107,6 +107,12 @@ def test_backpropagation_on_a_cycle(key):
 def test_algorithms_that_need_an_output(algorithm, key):
     with raises("the network must name its output node: Network(..., output='name')."):
         algorithm().init(examples.build("cycle").network, key=key)
+
+
+@pytest.mark.parametrize("algorithm", [EP, SweptBP])
+def test_algorithms_that_need_an_input_refuse_a_decoder(algorithm, key):
+    with pytest.raises(ValueError, match=rf"^{algorithm.__name__} needs a network .* predicts:? z\."):
+        algorithm().init(decoder(2, 4, hidden=(3,), key=key), key=key)
 
 
 def test_clamps_on_unknown_nodes_and_of_wrong_shapes(mlp):
