@@ -9,6 +9,7 @@ from ..core import graph
 from ..core.checks import at_least
 from ..core.clamp import Clamps
 from ..core.network import Network
+from ..core.recurrent import truncated
 from ..learning.backprop import backprop_through_time
 from .contract import AbstractAlgorithm, Info, Needs, Signal, TrainState, learn_once
 
@@ -22,8 +23,9 @@ class BPTT(AbstractAlgorithm):
     Arguments:
         window: K, steps that the gradient reaches back; None (default) takes all. A window of the length of the
             sequence is the same.
-        sliding: with a window, every step reaches K steps back. Otherwise (default, as usual) the sequence is cut into
-            windows side by side, so that a step reaches back to the beginning of its own.
+        sliding: with a window, every step reaches K steps back, which needs contexts without a decay. Otherwise
+            (default, as usual) the sequence is cut into windows side by side, so that a step reaches back to the
+            beginning of its own.
         optimiser: the weight rule; it sees the batch mean.
 
     Cost: one forward and one backward pass a batch; memory for all steps, whatever the window.
@@ -48,6 +50,7 @@ class BPTT(AbstractAlgorithm):
         _, cyclic = graph.forward_order(network.terms, [network.input] if network.input else [])
         if cyclic:
             raise ValueError(f"BPTT needs an order of evaluation, but {', '.join(cyclic)} lie on or behind a cycle.")
+        truncated(network, self.window, sliding=self.sliding)  # raises where the windows do not fit the contexts
 
     def updates_per_batch(self) -> int:
         return 1

@@ -15,7 +15,7 @@ from ..core.layers import Dense
 from ..core.network import Network
 from ..core.term import Prediction
 from ..learning.batch import mean_gradient
-from ..learning.feedback import dense_chain
+from ..learning.feedback import dense_chain, feedback_keys
 from ..learning.targets import answers, difference_reconstruction, difference_targets, layer_losses, reconstruction
 from .contract import AbstractRememberingAlgorithm, Info, Needs, Signal, TrainState, learn_once
 
@@ -88,12 +88,15 @@ class DTP(AbstractRememberingAlgorithm):
         """Return hidden node -> $g_l$ with new weights, drawn from `key`."""
         chain = dense_chain(network, "DTP")
         found = {}
-        for index, (term, above) in enumerate(itertools.pairwise(chain)):
+        drawn = feedback_keys(key, len(chain) - 1)
+        for (term, above), key_here in zip(itertools.pairwise(chain), drawn, strict=True):
             here, up = term.function, above.function
             assert isinstance(here, Dense)
             assert isinstance(up, Dense)
             m, n = up.linear.weight.shape
-            found[term.target] = Dense(m, n, here.activation, key=jax.random.fold_in(key, index))
+            dtype = up.linear.weight.dtype
+            layer = Dense(m, n, here.activation, key=key_here)
+            found[term.target] = jax.tree.map(lambda a, t=dtype: a.astype(t) if eqx.is_array(a) else a, layer)
         return found
 
     def remembered_signal(
@@ -156,11 +159,12 @@ class DTP(AbstractRememberingAlgorithm):
         for index, (term, above) in enumerate(itertools.pairwise(chain)):
             key_here, key_above = jax.random.split(jax.random.fold_in(key, index))
             state, layer = states[index], feedback[term.target]
-            noise = self.noise * jax.random.normal(key_here, state.shape)
+            noise = self.noise * jax.random.normal(key_here, state.shape, state.dtype)
             if self.feedback_loss == "reconstruction":
                 total += reconstruction(above, layer, state, noise)
             else:
-                extra = self.noise * jax.random.normal(key_above, states[index + 1].shape)
+                beyond = states[index + 1]
+                extra = self.noise * jax.random.normal(key_above, beyond.shape, beyond.dtype)
                 total += difference_reconstruction(above, layer, state, noise, extra)
         return total
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from ..core import graph
 from ..core.checks import at_least, positive
 from ..core.clamp import Clamps, value
 from ..core.initialise import Given, Zero
@@ -67,6 +68,12 @@ class EP(AbstractAlgorithm):
 
     def check(self, network: Network) -> None:
         require_output(network)
+        free = graph.unpredicted(network.terms)
+        if network.input is None and free:
+            raise ValueError(
+                f"EP needs a network that names its input node, got none, and nothing predicts {', '.join(free)}. "
+                "Use Network(..., input='name'), or PC where such a node is free, as in a decoder."
+            )
 
     def updates_per_batch(self) -> int:
         return 1

@@ -52,7 +52,7 @@ class EPC(AbstractAlgorithm):
     needs: ClassVar[Needs] = Needs(weight_transport=True, backward_pass=True, phases=2)
 
     def __check_init__(self) -> None:
-        positive("rate", self.rate)
+        Gradient(self.rate, self.momentum)  # the solver checks its own options
         at_least("steps", self.steps, 1)
         at_least("every", self.every, 1)
         if self.safety is not None:

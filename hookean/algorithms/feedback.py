@@ -1,17 +1,17 @@
 """What feedback alignment and direct feedback alignment have in common: fixed matrices in the train state's memory."""
 
 import abc
+import math
 from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ..core.checks import positive
 from ..core.clamp import Clamps
 from ..core.network import Network
-from ..learning.feedback import dense_chain, feedback_gradient
+from ..learning.feedback import dense_chain, feedback_gradient, feedback_keys
 from .contract import AbstractRememberingAlgorithm, Info, Signal, TrainState, learn_once
 
 
@@ -49,11 +49,12 @@ class AbstractFeedbackAlignment(AbstractRememberingAlgorithm):
 
     def feedback(self, network: Network, *, key: PRNGKeyArray) -> dict[str, Float[Array, "m n"]]:
         """Return hidden node -> B, drawn from `key`."""
-        found = {}
-        for index, (node, shape) in enumerate(self.shapes(network).items()):
-            drawn = jax.random.uniform(jax.random.fold_in(key, index), shape, minval=-1, maxval=1)
-            found[node] = self.scale / jnp.sqrt(float(self.fan(shape))) * drawn
-        return found
+        shapes = self.shapes(network)
+        dtype = dense_chain(network, type(self).__name__)[0].function.linear.weight.dtype  # type: ignore[attr-defined]
+        return {
+            node: self.scale / math.sqrt(self.fan(shape)) * jax.random.uniform(k, shape, dtype, minval=-1, maxval=1)
+            for (node, shape), k in zip(shapes.items(), feedback_keys(key, len(shapes)), strict=True)
+        }
 
     def remembered_signal(
         self,

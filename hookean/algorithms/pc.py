@@ -15,7 +15,7 @@ from ..inference.gradient import Gradient
 from ..inference.relax import relax
 from ..inference.solver import AbstractSolver
 from ..learning.energy_gradient import settled_gradient
-from ..learning.forward_update import forward_gradient
+from ..learning.forward_update import forward_gradient, untold
 from .contract import (
     AbstractAlgorithm,
     Info,
@@ -49,7 +49,7 @@ class PC(AbstractAlgorithm):
             explain the errors away. The initialiser must draw no noise.
 
     Raises:
-        ValueError: if `forward_update` meets an initialiser that draws noise.
+        ValueError: if `forward_update` meets an initialiser that draws noise, or a batch of outputs alone.
 
     Cost: T + 1 gradients of the energy a batch; the forward update starts the states twice.
 
@@ -88,6 +88,7 @@ class PC(AbstractAlgorithm):
         self, network: Network, batch: Clamps, *, epoch: Int[Array, ""] | int, key: PRNGKeyArray, record: bool = False
     ) -> Signal:
         del epoch
+        given = untold(network, batch) if self.forward_update else batch
         relaxation = relax(
             network,
             batch,
@@ -100,8 +101,7 @@ class PC(AbstractAlgorithm):
         )
         if not self.forward_update:
             return Signal(*settled_gradient(network, relaxation), relaxation)
-        untold = {name: clamp for name, clamp in batch.items() if name != network.output}
-        before = eqx.filter_vmap(lambda sample: self.initial(network, sample, key=key))(untold)
+        before = eqx.filter_vmap(lambda sample: self.initial(network, sample, key=key))(given)
         return Signal(*forward_gradient(network, relaxation.states, before), relaxation)
 
     def predict(self, network: Network, batch: Clamps) -> Float[Array, "batch *output"]:

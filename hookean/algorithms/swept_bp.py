@@ -60,6 +60,12 @@ class SweptBP(AbstractAlgorithm):
         output = require_output(network)
         if output not in {term.target for term in graph.predictions(network.terms).values()}:
             raise ValueError(f"SweptBP needs a term that predicts the output '{output}'.")
+        if network.input is None:
+            free = ", ".join(graph.unpredicted(network.terms)) or "none"
+            raise ValueError(
+                f"SweptBP needs a network that names its input node, got none; nodes that nothing predicts: {free}. "
+                "Use Network(..., input='name'), or PC where such a node is free, as in a decoder."
+            )
 
     def updates_per_batch(self) -> int:
         return 1

@@ -80,7 +80,10 @@ class BoltzmannMachine(eqx.Module):
         return jax.nn.logsumexp(-joined) - log_partition(self.coupling.energy, self.coupling.size)
 
     def likelihood_gradient(self, visible: Float[Array, "batch v"]) -> Symmetric:
-        """Return the exact gradient of the mean log-likelihood in weights and bias, by enumeration."""
+        """Return the exact gradient of the mean log-likelihood in weights and bias, by enumeration.
+
+        The two entries of a pair share its derivative, as in `contrast`.
+        """
 
         def mean(coupling: Symmetric) -> Array:
             model = eqx.tree_at(lambda m: m.coupling, self, coupling)
@@ -91,8 +94,9 @@ class BoltzmannMachine(eqx.Module):
     def contrast(self, clamped: Float[Array, "a n"], free: Float[Array, "b n"]) -> Symmetric:
         r"""Return the estimate of the likelihood's gradient from samples of two phases.
 
-        $\partial/\partial W_{ij} = \langle s_i s_j\rangle_{\text{clamped}} - \langle s_i s_j\rangle_{\text{free}}$ for
-        each pair, and $\langle s_i\rangle$ for the bias.
+        $\frac12(\langle s_i s_j\rangle_{\text{clamped}} - \langle s_i s_j\rangle_{\text{free}})$ in each of the two
+        entries $W_{ij}$ and $W_{ji}$, which share the derivative of their pair, and
+        $\langle s_i\rangle_{\text{clamped}} - \langle s_i\rangle_{\text{free}}$ for the bias.
 
         Arguments:
             clamped: states with the visible units held at data and the hidden ones drawn.

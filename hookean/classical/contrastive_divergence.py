@@ -6,7 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray, Real
 
 from ..core.checks import at_least
 from .restricted_boltzmann import RestrictedBoltzmann, draw
@@ -68,10 +68,11 @@ class ContrastiveDivergence(eqx.Module):
         return jax.grad(contrast)(model)
 
     def step(
-        self, state: ContrastiveState, data: Float[Array, "batch d"], *, key: PRNGKeyArray
+        self, state: ContrastiveState, data: Real[Array, "batch d"], *, key: PRNGKeyArray
     ) -> tuple[ContrastiveState, dict[str, Float[Array, ""]]]:
-        """Learn from one batch of bits; return the state and the mean free energies of data and draws, in nats."""
+        """Learn from bits of any dtype; return the state and the mean free energies of data and draws, in nats."""
         model = state.model
+        data = data.astype(model.weight.dtype)
         first = state.chains if self.persistent else data
         keys = jax.random.split(key, len(first))
         drawn = jax.vmap(lambda v, key: model.sample(v, sweeps=self.sweeps, key=key))(first, keys)

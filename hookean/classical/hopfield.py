@@ -3,7 +3,7 @@
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Real
 
 from ..core.checks import at_least
 from .symmetric import Symmetric
@@ -14,9 +14,10 @@ class Recall(eqx.Module):
 
     Attributes:
         state: the last state, entries -1 and 1.
-        sweeps: the number of sweeps taken, the last one without a change where it is stable.
-        stable: whether no unit wants to flip; a synchronous recall may end in a cycle of two states instead.
-        energies: nats before the first sweep and after each; the last value is repeated once the state is stable.
+        sweeps: the number of sweeps taken; unless they run out, the last one changes nothing.
+        stable: whether no unit that is free wants to flip; a synchronous recall may end in a cycle of two states
+            instead.
+        energies: nats before the first sweep and after each; the last value is repeated once a sweep changes nothing.
     """
 
     state: Float[Array, "n"]
@@ -43,13 +44,14 @@ class Hopfield(eqx.Module):
         """Return the energy of one state in nats."""
         return self.coupling.energy(state)
 
-    def stable(self, state: Float[Array, "n"]) -> Bool[Array, ""]:
-        """Say whether no unit wants to flip."""
-        return jnp.all(self.coupling.field(state) * state >= -self._rounding())
+    def stable(self, state: Float[Array, "n"], *, held: Bool[Array, "n"] | None = None) -> Bool[Array, ""]:
+        """Say whether no unit wants to flip; those that are held (default: none) are not asked."""
+        content = self.coupling.field(state) * state >= -self._rounding()
+        return jnp.all(content if held is None else content | held)
 
     def recall(
         self,
-        cue: Float[Array, "n"],
+        cue: Real[Array, "n"],
         *,
         held: Bool[Array, "n"] | None = None,
         sweeps: int = 100,
@@ -58,8 +60,8 @@ class Hopfield(eqx.Module):
         """Update one unit after the other, in a random order in each sweep, until none flips.
 
         Arguments:
-            cue: the first state, entries -1 and 1. Under `vmap` leave the key out of the mapped arguments: all samples
-                then visit the units in one order, which is faster.
+            cue: the first state, entries -1 and 1 of any dtype. Under `vmap` leave the key out of the mapped arguments:
+                all samples then visit the units in one order, which is faster.
             held: units that keep their value (default: none).
             sweeps: most visits of every unit (default 100; recall below capacity takes 2 to 10).
             key: for the orders.
@@ -78,10 +80,10 @@ class Hopfield(eqx.Module):
             order = jax.random.permutation(jax.random.fold_in(key, index), cue.size)
             return jax.lax.scan(visit, state, order)[0]
 
-        return self._until_stable(sweep, cue, sweeps)
+        return self._until_stable(sweep, cue, held, sweeps)
 
     def recall_together(
-        self, cue: Float[Array, "n"], *, held: Bool[Array, "n"] | None = None, sweeps: int = 100
+        self, cue: Real[Array, "n"], *, held: Bool[Array, "n"] | None = None, sweeps: int = 100
     ) -> Recall:
         """Update all units at once, until none flips or the sweeps run out, which is how a cycle of two ends.
 
@@ -96,14 +98,15 @@ class Hopfield(eqx.Module):
             del index
             return jnp.where(free, _sign(self.coupling.field(state), state, rounding), state)
 
-        return self._until_stable(sweep, cue, sweeps)
+        return self._until_stable(sweep, cue, held, sweeps)
 
-    def _until_stable(self, sweep: "eqx.Module | object", cue: Array, sweeps: int) -> Recall:
+    def _until_stable(self, sweep: "eqx.Module | object", cue: Array, held: Array | None, sweeps: int) -> Recall:
         at_least("sweeps", sweeps, 1)
+        cue = cue.astype(self.coupling.weight.dtype)
 
         def unfinished(carry: tuple) -> Bool[Array, ""]:
-            taken, _, stable, _ = carry
-            return (taken < sweeps) & ~stable
+            taken, _, resting, _ = carry
+            return (taken < sweeps) & ~resting
 
         def body(carry: tuple) -> tuple:
             taken, state, _, energies = carry
@@ -113,10 +116,10 @@ class Hopfield(eqx.Module):
             return taken + 1, moved, jnp.all(moved == state), energies
 
         first = jnp.full(sweeps + 1, self.energy(cue))
-        taken, state, stable, energies = jax.lax.while_loop(
+        taken, state, _, energies = jax.lax.while_loop(
             unfinished, body, (jnp.asarray(0), cue, jnp.asarray(False), first)
         )
-        return Recall(state, taken, stable, energies)
+        return Recall(state, taken, self.stable(state, held=held), energies)
 
     def _rounding(self) -> Float[Array, "n"]:
         """Return below which size a field counts as zero: sums of terms that cancel leave rounding errors."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray, Real
 
 from ..core.checks import widths
 from ..core.term import AbstractTerm
@@ -19,7 +19,7 @@ class RestrictedBoltzmann(AbstractTerm):
     r"""$E(v, h) = -a^\top v - c^\top h - v^\top W h$ with $v \in \{0,1\}^D$, $h \in \{0,1\}^H$.
 
     $p(h_j = 1 \mid v) = \sigma(c + W^\top v)_j$ and $p(v_i = 1 \mid h) = \sigma(a + Wh)_i$. It is a term of v and h:
-    h: `Network({"v": D, "h": H}, {"bond": rbm})` relaxes the mean of either given the other.
+    `Network({"v": D, "h": H}, {"bond": rbm})` has this energy.
 
     Arguments:
         visible, hidden: numbers of units D and H.
@@ -66,13 +66,14 @@ class RestrictedBoltzmann(AbstractTerm):
         keys = jax.random.split(key)
         return draw(self.visible_logits(draw(self.hidden_logits(visible), key=keys[0])), key=keys[1])
 
-    def sample(self, visible: Float[Array, "d"], *, sweeps: int, key: PRNGKeyArray) -> Float[Array, "d"]:
-        """Return the visible units after so many sweeps from `visible`."""
+    def sample(self, visible: Real[Array, "d"], *, sweeps: int, key: PRNGKeyArray) -> Float[Array, "d"]:
+        """Return the visible units after so many sweeps from `visible`, bits of any dtype, in that of the weights."""
 
         def body(v: Array, key: PRNGKeyArray) -> tuple[Array, None]:
             return self.sweep(v, key=key), None
 
-        return jax.lax.scan(body, visible, jax.random.split(key, sweeps))[0]
+        first = visible.astype(self.weight.dtype)
+        return jax.lax.scan(body, first, jax.random.split(key, sweeps))[0]
 
     def reconstruct(self, visible: Float[Array, "d"]) -> Float[Array, "d"]:
         """Return the mean of the visible units given the mean of the hidden ones given `visible`."""

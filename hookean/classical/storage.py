@@ -4,11 +4,11 @@ import math
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Real
 from scipy import optimize
 
 
-def hebbian(patterns: Float[Array, "p n"]) -> Float[Array, "n n"]:
+def hebbian(patterns: Real[Array, "p n"]) -> Float[Array, "n n"]:
     r"""Store by outer products: $W = \frac1N \sum_\mu \xi^\mu \xi^{\mu\top}$, without the diagonal.
 
     Arguments:
@@ -18,10 +18,11 @@ def hebbian(patterns: Float[Array, "p n"]) -> Float[Array, "n n"]:
 
     Source: Hopfield (1982), eq. 2.
     """
+    patterns = _floating(patterns)
     return _without_diagonal(patterns.T @ patterns / patterns.shape[1])
 
 
-def storkey(patterns: Float[Array, "p n"]) -> Float[Array, "n n"]:
+def storkey(patterns: Real[Array, "p n"]) -> Float[Array, "n n"]:
     r"""Store one pattern after the other, each less what the network says already.
 
     $W_{ij} \leftarrow W_{ij} + \frac1N(\xi_i \xi_j - \xi_i h_{ji} - h_{ij}\xi_j)$ with the local field
@@ -34,6 +35,7 @@ def storkey(patterns: Float[Array, "p n"]) -> Float[Array, "n n"]:
 
     Source: Storkey & Valabregue (1999), eq. 2.
     """
+    patterns = _floating(patterns)
     n = patterns.shape[1]
 
     def store(weight: Array, pattern: Array) -> tuple[Array, None]:
@@ -46,7 +48,7 @@ def storkey(patterns: Float[Array, "p n"]) -> Float[Array, "n n"]:
     return jax.lax.scan(store, jnp.zeros((n, n), patterns.dtype), patterns)[0]
 
 
-def pseudo_inverse(patterns: Float[Array, "p n"]) -> Float[Array, "n n"]:
+def pseudo_inverse(patterns: Real[Array, "p n"]) -> Float[Array, "n n"]:
     r"""Store by projection on the span of the patterns: $W = X^\top (X X^\top)^{+} X$, without the diagonal.
 
     With its diagonal W is a projection, so every linearly independent pattern is an eigenvector; without it
@@ -59,6 +61,7 @@ def pseudo_inverse(patterns: Float[Array, "p n"]) -> Float[Array, "n n"]:
 
     Source: Personnaz, Guyon & Dreyfus (1985).
     """
+    patterns = _floating(patterns)
     # The right singular vectors span the patterns; those of vanishing size belong to dependent patterns.
     _, sizes, directions = jnp.linalg.svd(patterns, full_matrices=False)
     kept = sizes > sizes[0] * max(patterns.shape) * jnp.finfo(patterns.dtype).eps
@@ -73,10 +76,17 @@ def retrieval_overlap(load: float) -> float:
     r"""Return the overlap $m$ of a Hebbian network with the pattern it settles from, at load $\alpha = P/N$, N large.
 
     $m = \mathrm{erf}(y)$ with the largest root of $\mathrm{erf}(y) = y(\sqrt{2\alpha} + \frac{2}{\sqrt\pi}e^{-y^2})$;
-    0 above the critical load, where 0 is the only root.
+    0 above the critical load, where 0 is the only root, and 1 at load 0.
+
+    Raises:
+        ValueError: if the load is negative.
 
     Source: Amit, Gutfreund & Sompolinsky (1985), at temperature 0.
     """
+    if load < 0:
+        raise ValueError(f"load must be 0 or more, got {load}.")
+    if load == 0:
+        return 1.0
     noise = math.sqrt(2 * load)
     if _noise(_WIDEST) <= noise:
         return 0.0
@@ -104,6 +114,11 @@ def _noise(y: float) -> float:
 
 #: The y with the largest load.
 _WIDEST = float(optimize.minimize_scalar(lambda y: -_noise(y), bounds=(0.5, 4.0), options={"xatol": 1e-12}).x)
+
+
+def _floating(patterns: Real[Array, "p n"]) -> Float[Array, "p n"]:
+    """Return the patterns in floating point: integers, as `jax.random.rademacher` draws them, in that of new arrays."""
+    return patterns.astype(jnp.result_type(patterns, float))
 
 
 def _without_diagonal(weight: Array) -> Array:

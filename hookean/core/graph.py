@@ -37,6 +37,13 @@ def forward_order(terms: Mapping[str, AbstractTerm], known: Iterable[str]) -> tu
     return order, list(waiting)
 
 
+def unpredicted(terms: Mapping[str, AbstractTerm]) -> list[str]:
+    """Return the nodes that predictions read and nothing predicts, in order: inputs and free latents."""
+    found = predictions(terms).values()
+    targets = {term.target for term in found}
+    return list(dict.fromkeys(node for term in found for node in term.sources if node not in targets))
+
+
 def constant_predictions(terms: Mapping[str, AbstractTerm], clamped: Collection[str]) -> list[str]:
     """Return the prediction terms whose sources are all clamped: their prediction never changes while states relax."""
     return [name for name, term in predictions(terms).items() if set(term.sources) <= set(clamped)]

@@ -18,6 +18,12 @@ from .layers import Dense, identity
 Readout = Literal["last", "each"]
 
 
+def check_readout(readout: str) -> None:
+    """Raise unless a sequence is read after its last step or at each step."""
+    if readout not in ("last", "each"):
+        raise ValueError(f"readout must be last or each, got '{readout}'.")
+
+
 class Cell(eqx.Module):
     r"""$\hat h_t = \phi\big(U x_t + b + W f(c_t)\big)$: the prediction of one step from its input and its context.
 
@@ -80,7 +86,11 @@ class Recurrent(eqx.Module):
         decay: $\alpha$ in [0, 1): 0 (default) takes the step before as context (Elman), more adds a fading trace of all
             earlier ones (Jordan).
         window: truncation of gradients through `roll`: so many steps back; None (default) does not truncate.
-        sliding: with a window, every step reaches so many steps back; otherwise windows lie side by side.
+        sliding: with a window, every step reaches so many steps back; otherwise windows lie side by side. With a decay
+            one context holds all earlier steps, which sliding windows would not cut.
+
+    Raises:
+        ValueError: if windows slide over contexts with a decay.
     """
 
     cell: Cell
@@ -93,6 +103,11 @@ class Recurrent(eqx.Module):
             raise ValueError(f"decay must be in [0, 1), got {self.decay}.")
         if self.window is not None:
             at_least("window", self.window, 1)
+            if self.sliding and self.decay > 0:
+                raise ValueError(
+                    f"sliding windows need contexts that are the step before (decay 0), got a decay of {self.decay}: "
+                    "its context holds all earlier steps. Use windows side by side (sliding=False)."
+                )
 
     def __call__(self, *sources: Float[Array, "steps ..."]) -> Float[Array, "steps k"]:
         *inputs, states = sources

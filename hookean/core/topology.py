@@ -89,7 +89,8 @@ class SmallWorld(AbstractTopology):
     """A ring of near neighbours with some couplings rewired at random, both ways; units stand on it in random order.
 
     Arguments:
-        neighbours: number of nearest units on the ring that a unit is coupled with (default 100).
+        neighbours: number of nearest units on the ring that a unit is coupled with, half of them on each side; even
+            (default 100).
         rewired: probability that a coupling leads to a random unit instead (default 0.1).
 
     Source: Watts & Strogatz, Nature 393 (1998).
@@ -100,6 +101,8 @@ class SmallWorld(AbstractTopology):
 
     def __check_init__(self) -> None:
         at_least("neighbours", self.neighbours, 2)
+        if self.neighbours % 2:
+            raise ValueError(f"neighbours must be even, as many on each side of a unit, got {self.neighbours}.")
         if not 0 <= self.rewired <= 1:
             raise ValueError(f"rewired must be from 0 to 1, got {self.rewired}.")
 

@@ -20,8 +20,9 @@ from .batch import mean_gradient
 def backprop(network: Network, clamps: Clamps) -> tuple[PyTree, dict[str, Float[Array, ""]]]:
     r"""Return $\frac1B\sum_b \frac{d}{dW} E_b(x(W))$, where $x(W)$ are the states of a forward pass.
 
-    Every free node sits at its prediction, so that only terms with a clamped target hold energy: the loss is their
-    sum (half the squared error, or the cross entropy, at the output).
+    Every free node sits at its prediction. Where its density is Gaussian its term holds no energy there, so that the
+    loss is the sum of the terms with a clamped target (half the squared error, or the cross entropy, at the output). A
+    free Bernoulli or categorical node holds the entropy of its prediction, which is part of the loss.
 
     Arguments:
         clamps: node -> values with a leading batch axis.

@@ -1,10 +1,10 @@
 r"""Backward passes through other matrices than the transposed weights: feedback alignment, layer by layer or direct."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from ..core import graph
 from ..core.clamp import Clamps
@@ -17,12 +17,17 @@ from .batch import mean_gradient
 @jax.custom_vjp
 def route(matrix: Float[Array, "m n"], source: Float[Array, "n"]) -> Float[Array, "m"]:
     """Return zeros whose cotangent g arrives at `source` as `matrix.T @ g`: a wire that carries errors alone."""
+    return _silent(matrix, source)
+
+
+def _silent(matrix: Float[Array, "m n"], source: Float[Array, "n"]) -> Float[Array, "m"]:
     # The zeros are made from the source: constants would be shared by all samples of a batch, and so would errors.
     return jnp.broadcast_to(0 * source[0], (matrix.shape[0],))
 
 
 def _route_forward(matrix: Float[Array, "m n"], source: Float[Array, "n"]) -> tuple[Array, Array]:
-    return route(matrix, source), matrix
+    # Not `route` itself: along a direction, as for a curvature, the gradient is differentiated forwards.
+    return _silent(matrix, source), matrix
 
 
 def _route_backward(matrix: Float[Array, "m n"], error: Float[Array, "m"]) -> tuple[Array, Array]:
@@ -30,6 +35,15 @@ def _route_backward(matrix: Float[Array, "m n"], error: Float[Array, "m"]) -> tu
 
 
 route.defvjp(_route_forward, _route_backward)
+
+
+#: Sets feedback's keys apart from those of weights: `fold_in(key, i)` is `split(key, n)[i]`, which builders draw from.
+_APART = 0xFEEDBAC
+
+
+def feedback_keys(key: PRNGKeyArray, number: int) -> Sequence[PRNGKeyArray]:
+    """Return one key per feedback matrix, none of which a builder draws weights from where it is given the same key."""
+    return list(jax.random.split(jax.random.fold_in(key, _APART), number))
 
 
 def dense_chain(network: Network, rule: str) -> list[Prediction]:

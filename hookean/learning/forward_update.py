@@ -5,8 +5,24 @@ from collections.abc import Mapping
 from jaxtyping import Array, Float, PyTree
 
 from ..core import graph
+from ..core.clamp import Clamps
 from ..core.network import Network
 from .batch import mean_gradient
+
+
+def untold(network: Network, clamps: Clamps) -> Clamps:
+    """Return the clamps without the output, from which sources start when the target is not known.
+
+    Raises:
+        ValueError: if the output alone is clamped, as with a decoder: then nothing says where sources start.
+    """
+    kept = {name: clamp for name, clamp in clamps.items() if name != network.output}
+    if not kept:
+        raise ValueError(
+            f"the forward update starts the sources from what is clamped besides the output, but only the output "
+            f"'{network.output}' is. Clamp an input, or use PC(forward_update=False)."
+        )
+    return kept
 
 
 def forward_gradient(

@@ -19,8 +19,11 @@ def hebbian_step(
     $$\Delta W = \frac1B\sum_b \big(\Pi\varepsilon \odot \phi'(Wx+b)\big)\, x^\top,\qquad
       \Delta b = \frac1B\sum_b \Pi\varepsilon \odot \phi'(Wx+b)$$
 
+    Where the activation is not elementwise, as with `DivisiveNormalisation`, the transpose of its Jacobian takes the
+    place of $\phi'$: the synapse then sees the errors of other units as well.
+
     Arguments:
-        term: a prediction with one source, a `Dense` function and a Gaussian density.
+        term: a prediction with one source, a `Dense` function and a Gaussian density; the source is flattened.
         states: node -> states with a leading batch axis.
 
     Returns:
@@ -37,9 +40,9 @@ def hebbian_step(
     layer, density = term.function, term.density
 
     def local(source: Array, target: Array) -> tuple[Array, Array]:
-        drive = layer.linear(source)
-        slope = jax.vmap(jax.grad(lambda unit: layer.activation(unit)))(drive)
-        signal = density.precision.times(target - layer.activation(drive)) * slope
+        source = source.reshape(-1)
+        predicted, through = jax.vjp(layer.activation, layer.linear(source))
+        (signal,) = through(density.precision.times(target - predicted))
         return jnp.outer(signal, source), signal
 
     weights, biases = jax.vmap(local)(states[term.sources[0]], states[term.target])

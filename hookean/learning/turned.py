@@ -1,5 +1,7 @@
 r"""Layers whose errors come down through weights that are turned away from those that signals go up through."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -9,6 +11,7 @@ from ..core.builders.hopfield_mlp import Bond
 from ..core.layers import Dense, keys
 from ..core.network import Network
 from ..core.parameters import Frozen
+from ..core.term import AbstractTerm
 from .feedback import route
 
 
@@ -60,25 +63,41 @@ class TurnedBond(eqx.Module):
 
 
 def turned(network: Network, angle: float, *, key: PRNGKeyArray) -> Network:
-    """Return the network with turned feedback in every dense layer and every bond.
+    """Return the network with turned feedback in every dense layer and every bond, those inside other layers included.
 
     Arguments:
         angle: between feedback and forward weights, in degrees (0: as before, 90: no relation).
         key: for the directions, which stay the same from then on.
     """
-    terms = {}
-    for (name, term), k in zip(network.terms.items(), keys(key, len(network.terms)), strict=True):
-        function = getattr(term, "function", None)
-        if isinstance(function, Dense):
-            weight, bias = function.linear.weight, function.linear.bias
-            turned_linear = TurnedLinear(weight, bias, _direction(weight, k), Frozen(jnp.asarray(angle, float)))
-            term = eqx.tree_at(lambda t: t.function.linear, term, turned_linear)
-        elif isinstance(function, Bond):
-            weight = function.weight
-            turned_linear = TurnedLinear(weight, None, _direction(weight, k), Frozen(jnp.asarray(angle, float)))
-            term = eqx.tree_at(lambda t: t.function, term, TurnedBond(turned_linear))
-        terms[name] = term
+    terms = {
+        name: _turned(term, angle, key=k)
+        for (name, term), k in zip(network.terms.items(), keys(key, len(network.terms)), strict=True)
+    }
     return Network(network.shapes, terms, input=network.input, output=network.output)
+
+
+def _turned(term: AbstractTerm, angle: float, *, key: PRNGKeyArray) -> AbstractTerm:
+    """Return the term with turned feedback in the dense layers and bonds that it holds, however deep."""
+
+    def known(part: Any) -> bool:
+        return isinstance(part, Dense | Bond)
+
+    parts, tree = jax.tree.flatten(term, is_leaf=known)
+    places = [i for i, part in enumerate(parts) if known(part)]
+    for number, i in enumerate(places):
+        part, k = parts[i], key if number == 0 else jax.random.fold_in(key, number)
+        if isinstance(part, Dense):
+            linear = _turned_linear(part.linear.weight, part.linear.bias, angle, key=k)
+            parts[i] = eqx.tree_at(lambda layer: layer.linear, part, linear)
+        else:
+            parts[i] = TurnedBond(_turned_linear(part.weight, None, angle, key=k))
+    return jax.tree.unflatten(tree, parts)
+
+
+def _turned_linear(
+    weight: Float[Array, "m n"], bias: Float[Array, "m"] | None, angle: float, *, key: PRNGKeyArray
+) -> TurnedLinear:
+    return TurnedLinear(weight, bias, _direction(weight, key), Frozen(jnp.asarray(angle, weight.dtype)))
 
 
 def _direction(weight: Float[Array, "m n"], key: PRNGKeyArray) -> Frozen:

@@ -117,6 +117,8 @@ def test_moments_of_the_chains_and_of_the_contrast(keys):
     assert within(clamped[:, :, 5:], (chosen @ states / chosen.sum())[5:])
     found = model.contrast(clamped.reshape(-1, 8), free.reshape(-1, 8))
     np.testing.assert_allclose(found.bias, clamped.mean((0, 1)) - free.mean((0, 1)), atol=1e-12)
+    products = [np.einsum("cdi,cdj->ij", s, s) / s[..., 0].size for s in (clamped, free)]
+    np.testing.assert_allclose(found.weight, (products[0] - products[1]) / 2 * model.edges, atol=1e-12)
     exact = model.likelihood_gradient(data[None, :5])
     cosine = np.vdot(found.weight, exact.weight) / np.linalg.norm(found.weight) / np.linalg.norm(exact.weight)
     assert cosine > 0.97
@@ -199,6 +201,18 @@ def test_persistent_chains_go_on_and_the_penalty_holds_the_weights_alone(keys):
     np.testing.assert_array_equal(one.chains, expected)
     np.testing.assert_allclose(one.model.weight - other.model.weight, 0.05 * 0.5 * rbm.weight, atol=1e-12)
     np.testing.assert_allclose(one.model.hidden_bias, other.model.hidden_bias, atol=1e-15)
+
+
+def test_integer_bits_are_taken_as_floats_are(keys):
+    rbm = restricted(6, 4, keys(0))
+    data = all_states(6)[jnp.array([5, 17, 40])]
+    plain = ContrastiveDivergence(persistent=False)
+    state = plain.init(rbm, chains=3, key=keys(1))
+    one, _ = plain.step(state, data.astype(jnp.int32), key=keys(2))
+    other, _ = plain.step(state, data, key=keys(2))
+    np.testing.assert_array_equal(one.model.weight, other.model.weight)
+    drawn = rbm.sample(data[0].astype(jnp.int32), sweeps=2, key=keys(3))
+    np.testing.assert_array_equal(drawn, rbm.sample(data[0], sweeps=2, key=keys(3)))
 
 
 def test_learning_raises_the_exact_likelihood(keys):

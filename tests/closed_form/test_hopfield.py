@@ -65,6 +65,32 @@ def test_noisy_patterns_below_capacity_come_back(rule, keys):
     assert bool(found.stable.all())
 
 
+@pytest.mark.parametrize("rule", [hebbian, storkey, pseudo_inverse])
+def test_integer_patterns_are_stored_and_recalled_as_floats_are(rule, keys):
+    drawn = jax.random.rademacher(keys(0), (3, 20))
+    weight = rule(drawn)
+    np.testing.assert_array_equal(weight, rule(drawn.astype(float)))
+    many = jnp.ones((200, 3), jnp.int8)  # products that an int8 cannot hold
+    np.testing.assert_allclose(rule(many), rule(many.astype(float)), atol=1e-6)
+    network = Hopfield(Symmetric(weight))
+    for found in (network.recall(drawn[0], key=keys(1)), network.recall_together(drawn[0])):
+        np.testing.assert_array_equal(found.state, drawn[0])
+        assert found.state.dtype == weight.dtype
+
+
+def test_a_recall_is_stable_where_no_free_unit_wants_to_flip_however_it_came_there(keys):
+    X = patterns(2, keys(0), 40)
+    network = Hopfield(Symmetric(hebbian(X)))
+    cue = X[0].at[:3].multiply(-1)
+    for found in (network.recall(cue, sweeps=1, key=keys(1)), network.recall_together(cue, sweeps=1)):
+        np.testing.assert_array_equal(found.state, X[0])
+        assert bool(found.stable)
+    held = jnp.arange(40) < 3
+    found = network.recall_together(cue, held=held, sweeps=1)  # what is held wants to flip and is not asked
+    assert bool(found.stable)
+    assert not bool(network.stable(found.state))
+
+
 def test_energy_never_rises_one_unit_at_a_time_and_ends_in_a_fixed_point(keys):
     network = random_network(keys(0))
     cues = patterns(6, keys(1))
@@ -124,6 +150,9 @@ def test_mean_field_theory_of_the_hebbian_rule():
         assert retrieval_overlap(load) == pytest.approx(overlap, abs=5e-6)
     assert retrieval_overlap(critical_load() - 1e-9) == pytest.approx(0.9674, abs=2e-4)
     assert retrieval_overlap(0.14) == 0
+    assert retrieval_overlap(0.0) == 1
+    with pytest.raises(ValueError, match="load must be 0 or more"):
+        retrieval_overlap(-0.1)
     assert error_free_load(500) == pytest.approx(0.28365, abs=1e-5)
 
 

@@ -10,12 +10,12 @@ import optax
 import pytest
 from oracles import dense_gradients, flat
 
-from hookean.algorithms import BP, DFA, EP, FA, FF, IPC, PC, SoftHebb
-from hookean.core.builders import hopfield_mlp, mlp
+from hookean.algorithms import BP, DFA, EP, EPC, FA, FF, IPC, PC, SoftHebb
+from hookean.core.builders import decoder, hopfield_mlp, mlp
 from hookean.core.parameters import split
 from hookean.inference import Asynchronous, Gradient, Projected
 from hookean.inference.relax import relax
-from hookean.learning.turned import turn, turned
+from hookean.learning.turned import TurnedLinear, turn, turned
 from hookean.tasks.properties import asynchronous, silence
 from hookean.tasks.waiting import awaited, delayed, masked, products_in_sequence
 
@@ -60,7 +60,7 @@ def test_turned_feedback_is_backpropagation_through_other_matrices(problem):
         np.testing.assert_allclose(db, eb, atol=1e-12)
 
 
-@pytest.mark.parametrize("algorithm", [PC(steps=5), EP(free_steps=3, nudged_steps=2, phases="positive")])
+@pytest.mark.parametrize("algorithm", [PC(steps=5), EPC(0.05), EP(free_steps=3, nudged_steps=2, phases="positive")])
 def test_feedback_turned_by_nothing_changes_nothing(algorithm, problem):
     network, batch = problem
     if isinstance(algorithm, EP):
@@ -69,6 +69,16 @@ def test_feedback_turned_by_nothing_changes_nothing(algorithm, problem):
     exact = flat(gradient(algorithm, network, batch))
     np.testing.assert_allclose(found[0], exact, atol=1e-13)
     assert np.abs(found[1] - exact).max() > 1e-4
+
+
+def test_layers_inside_layers_are_turned(problem):
+    _, batch = problem
+    network = decoder(2, (2, 3), hidden=(4,), activation=jnp.tanh, key=jax.random.key(1))
+    images = {"x": batch["x"][:, :6].reshape(-1, 2, 3)}
+    changed = turned(network, 60.0, key=jax.random.key(3))
+    assert isinstance(changed.terms["x"].function.layer.linear, TurnedLinear)
+    states = [relax(n, images, solver=Gradient(0.1), steps=1).states["h1"] for n in (network, changed)]
+    assert np.abs(states[0] - states[1]).max() > 1e-4
 
 
 def test_a_unit_moves_as_the_solver_says_or_not_at_all(problem):

@@ -297,7 +297,7 @@ def test_wrong_topologies_are_refused():
     with pytest.raises(ValueError, match="density must be above 0"):
         Random(0.0)
     with pytest.raises(ValueError, match="neighbours must be less than the number of units, 19"):
-        build(SmallWorld(19))
+        build(SmallWorld(20))
 
 
 def test_densities_of_image_and_label():

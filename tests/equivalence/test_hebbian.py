@@ -10,6 +10,7 @@ from oracles import dense_gradients
 
 from hookean.core.activation import ACTIVATIONS
 from hookean.core.density import Categorical, Gaussian
+from hookean.core.lateral import DivisiveNormalisation, KWinners
 from hookean.core.layers import Dense, identity
 from hookean.core.network import Network
 from hookean.core.precision import DiagonalPrecision, FullPrecision
@@ -42,6 +43,19 @@ def test_hebbian_product_is_the_negative_gradient(activation, keys):
         np.testing.assert_allclose(dW, -W, atol=1e-12)
         np.testing.assert_allclose(db, -b, atol=1e-12)
         assert np.abs(dW).max() > 1e-3
+
+
+@pytest.mark.parametrize("lateral", [KWinners(0.5), DivisiveNormalisation()])
+def test_units_that_compete_and_read_an_image(lateral, keys):
+    layer = Dense(6, 4, lateral.activation(jnp.tanh), key=keys(0))
+    network = Network({"x": (2, 3, 1), "y": 4}, [Prediction("y", "x", layer, Gaussian(0.7))])
+    states = {"x": jax.random.normal(keys(1), (7, 2, 3, 1)), "y": jax.random.normal(keys(2), (7, 4))}
+    gradient, _ = energy_gradient(network, states)
+    dW, db = hebbian_step(network.terms["y"], states)
+    ((W, b),) = dense_gradients(network, gradient)
+    np.testing.assert_allclose(dW, -W, atol=1e-12)
+    np.testing.assert_allclose(db, -b, atol=1e-12)
+    assert np.abs(dW).max() > 1e-3
 
 
 def test_sign_by_hand():

@@ -1,5 +1,7 @@
 """Gradients over time: backwards, truncated, forwards in time, by differences; and where errors are sent."""
 
+import inspect
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -213,6 +215,14 @@ def test_sequences_refuse_what_they_cannot_do(keys):
         Recurrent(function.cell, 1.0)
     with pytest.raises(ValueError, match="window must be at least 1"):
         BPTT(window=0)
+    trace, _ = made("jordan, trace", keys)
+    BPTT(2).check(trace)
+    BPTT(sliding=True).check(trace)
+    with pytest.raises(ValueError, match=r"sliding windows need .* got a decay of 0.6"):
+        BPTT(2, True).check(trace)
+    for build in (elman, jordan):
+        with pytest.raises(ValueError, match="readout must be last or each, got 'every'"):
+            inspect.unwrap(build)((T, 3), 2, readout="every", key=keys(0))  # without the checks of annotations
     with pytest.raises(ValueError, match="one recurrent node, got 2"):
         rtrl(*made("elman", keys, hidden=(5, 4)))
     with pytest.raises(ValueError, match="'h1' free"):

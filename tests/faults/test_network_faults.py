@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from hookean.algorithms import BP, CN, IPC, NN, PC, PN, ZIL
+from hookean.algorithms import BP, CN, EP, EPC, IPC, NN, PC, PN, ZIL, SweptBP
 from hookean.algorithms.nudging import Nudge
 from hookean.core.builders import decoder, vgg5
 from hookean.core.coordinates import ErrorCoordinates
@@ -16,6 +16,7 @@ from hookean.core.layers import Dense, identity
 from hookean.core.network import Network
 from hookean.core.precision import DiagonalPrecision, FullPrecision, ScalarPrecision
 from hookean.core.term import AbstractTerm, Coupling, Prediction
+from hookean.core.topology import SmallWorld
 from hookean.inference import Flow, Gradient
 from hookean.inference.relax import relax
 from hookean.registry import UnknownName, find
@@ -108,6 +109,12 @@ def test_algorithms_that_need_an_output(algorithm, key):
         algorithm().init(examples.build("cycle").network, key=key)
 
 
+@pytest.mark.parametrize("algorithm", [EP, SweptBP])
+def test_algorithms_that_need_an_input_refuse_a_decoder(algorithm, key):
+    with pytest.raises(ValueError, match=rf"^{algorithm.__name__} needs a network .* predicts:? z\."):
+        algorithm().init(decoder(2, 4, hidden=(3,), key=key), key=key)
+
+
 def test_clamps_on_unknown_nodes_and_of_wrong_shapes(mlp):
     def run(**clamps):
         return relax(mlp.network, clamps, solver=Gradient(), steps=1)
@@ -178,6 +185,25 @@ def test_builders_refuse_sizes_that_do_not_fit(key):
         vgg5((8, 8, 1), 4, width=1 / 64, key=key)
     with raises("inputs must be (height, width, channels), got (32, 32)."):
         vgg5((32, 32), 4, key=key)
+
+
+def test_momentum_of_errors_is_below_one():
+    with raises("momentum must be in [0, 1), got 1.5."):
+        EPC(momentum=1.5)
+    with raises("rate must be a positive number, got -0.1."):
+        EPC(rate=-0.1)
+
+
+def test_neighbours_on_a_ring_are_even():
+    with raises("neighbours must be even, as many on each side of a unit, got 5."):
+        SmallWorld(neighbours=5)
+
+
+def test_the_forward_update_needs_more_than_the_output(key):
+    images = {"x": jnp.zeros((2, 4))}
+    network = decoder(2, 4, hidden=(3,), key=key)
+    with raises("the forward update starts the sources from what is clamped besides the output, but only"):
+        PC(forward_update=True).signal(network, images, epoch=0, key=key)
 
 
 def test_unknown_name_is_one_sentence_with_the_nearest():

@@ -411,8 +411,8 @@ MUTANTS = [
     Mutant(
         "hebbian-precision",
         "learning/hebbian.py",
-        "signal = density.precision.times(target - layer.activation(drive)) * slope",
-        "signal = (target - layer.activation(drive)) * slope",
+        "through(density.precision.times(target - predicted))",
+        "through(target - predicted)",
         "the written rule forgets the precision",
         HEBBIAN,
     ),

@@ -11,7 +11,7 @@ from ..checks import widths as check_widths
 from ..density import AbstractDensity, Gaussian
 from ..layers import Dense, identity, keys
 from ..network import Network
-from ..recurrent import Activated, EachStep, LastStep, Readout, Recurrent, cell, steps_of
+from ..recurrent import Activated, EachStep, LastStep, Readout, Recurrent, cell, check_readout, steps_of
 from ..term import Prediction
 
 
@@ -47,12 +47,16 @@ def elman(
         output: density of the output node (default: squared error; `Categorical()` for cross entropy).
         key: for the weights; U, V and biases uniform in $\pm 1/\sqrt{\text{fan-in}}$.
 
+    Raises:
+        ValueError: if `readout` is neither.
+
     Source: Elman (1990), whose own training truncated gradients to one step: `BPTT(window=1)`; state before the
     activation as in Millidge et al. (2024).
     """
     steps, units = steps_of(inputs)
     check_widths("hidden", hidden)
     positive("radius", radius)
+    check_readout(readout)
     before, after = (activation, identity) if inside else (identity, activation)
     names = ["x", *(f"h{i + 1}" for i in range(len(hidden)))]
     widths = [units, *hidden]

@@ -13,7 +13,7 @@ from ..checks import widths as check_widths
 from ..density import AbstractDensity, Gaussian
 from ..layers import Dense, identity, keys
 from ..network import Network
-from ..recurrent import LastStep, Readout, Recurrent, cell, steps_of
+from ..recurrent import LastStep, Readout, Recurrent, cell, check_readout, steps_of
 from ..term import Prediction
 
 
@@ -48,11 +48,15 @@ def jordan(
         output: density of the node y (default: squared error).
         key: for the weights; U, V and biases uniform in $\pm 1/\sqrt{\text{fan-in}}$.
 
+    Raises:
+        ValueError: if `readout` is neither.
+
     Source: Jordan (1986).
     """
     steps, units = steps_of(inputs)
     check_widths("hidden", hidden)
     positive("radius", radius)
+    check_readout(readout)
     first, *others = keys(key, len(hidden) + 1)
     made = cell(units, hidden[0], outputs, radius=radius, before=identity, after=activation, key=first)
     widths = list(itertools.pairwise((*hidden, outputs)))
