@@ -5,7 +5,6 @@ from collections.abc import Mapping
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
 
 from . import graph
@@ -80,7 +79,7 @@ class Zero(AbstractInitialiser):
 
     def __call__(self, network: Network, clamps: Clamps, *, key: PRNGKeyArray) -> dict[str, Array]:
         del key
-        return _start({name: jnp.zeros(shape) for name, shape in network.node_shapes}, clamps)
+        return _start(network.zeros(), clamps)
 
     def resting_terms(self, network: Network, clamps: Clamps) -> frozenset[str]:
         del network, clamps
@@ -97,7 +96,7 @@ class Normal(AbstractInitialiser):
         keys = jax.random.split(key, len(network.node_shapes))
         return _start(
             {
-                name: self.scale * jax.random.normal(k, shape)
+                name: self.scale * jax.random.normal(k, shape, network.dtype)
                 for k, (name, shape) in zip(keys, network.node_shapes, strict=True)
             },
             clamps,
@@ -115,8 +114,7 @@ class Given(AbstractInitialiser):
 
     def __call__(self, network: Network, clamps: Clamps, *, key: PRNGKeyArray) -> dict[str, Array]:
         del key
-        zeros = {name: jnp.zeros(shape) for name, shape in network.node_shapes}
-        return _start(zeros | dict(self.states), clamps)
+        return _start(network.zeros() | dict(self.states), clamps)
 
     def resting_terms(self, network: Network, clamps: Clamps) -> frozenset[str]:
         del network, clamps

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 from ..registry import nearest
 from . import graph
 from .clamp import Clamps, impose, value
+from .parameters import split
 from .term import AbstractTerm, Prediction
 
 
@@ -64,6 +65,15 @@ class Network(eqx.Module):
         """Name -> term, in the given order."""
         return dict(zip(self.term_names, self.term_list, strict=True))
 
+    @property
+    def dtype(self) -> jnp.dtype:
+        """Number type of the trained weights; the default one of JAX where there are none."""
+        return jnp.result_type(*jax.tree.leaves(split(self.term_list)[0]), 0.0)
+
+    def zeros(self) -> dict[str, Array]:
+        """Return name -> zero, for every node, of the type of the weights."""
+        return {name: jnp.zeros(shape, self.dtype) for name, shape in self.node_shapes}
+
     def energies(
         self,
         states: Mapping[str, Array],
@@ -91,7 +101,7 @@ class Network(eqx.Module):
 
     def energy(self, states: Mapping[str, Array]) -> Float[Array, ""]:
         """Return the energy in nats: the sum over all terms."""
-        return sum(self.energies(states).values(), start=jnp.zeros(()))
+        return jnp.asarray(sum(self.energies(states).values(), start=0.0))
 
     def predictions(self, states: Mapping[str, Array], *, only: Collection[str] | None = None) -> dict[str, Array]:
         """Return the prediction of each prediction term (logits for categorical and Bernoulli terms)."""
@@ -116,7 +126,7 @@ class Network(eqx.Module):
                 f"a forward pass needs a topological order, but these nodes lie on or behind a cycle: "
                 f"{', '.join(cyclic)}. Clamp one of them, or start from Sweeps(), Zero(), Normal() or Given()."
             )
-        states = {name: jnp.zeros(shape) for name, shape in self.node_shapes}
+        states = self.zeros()
         states |= {name: value(clamp) for name, clamp in clamps.items()}
         found = graph.predictions(self.terms)
         for name in order:

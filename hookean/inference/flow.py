@@ -74,14 +74,16 @@ class Flow(AbstractSolver):
             positive("tolerance", self.tolerance)
 
     def init(self, objective: Objective, variables: Variables) -> FlowState:
-        start, end = jnp.zeros(()), jnp.asarray(self.duration, float)
+        # Time is of the type of the states: of a wider one it would turn them into its own.
+        kind = jnp.result_type(*variables.values(), 0.0)
+        start, end = jnp.zeros((), kind), jnp.asarray(self.duration, kind)
         term = self._term(objective)
         first, controller = self._controller().init(
             term,
             start,
             end,
             variables,
-            jnp.asarray(self.dt, float),
+            jnp.asarray(self.dt, kind),
             None,
             self._method().func,
             self._order(term),

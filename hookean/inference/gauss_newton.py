@@ -94,7 +94,8 @@ class GaussNewton(AbstractSolver):
         def weak(signal: Variables) -> Variables:
             """Apply the inverse of the (damped) precisions."""
             stiff = {n: (1 + self.damping) * objective.factors.get(owners[n], 1.0) for n in free}
-            return {n: _gaussian(t).precision.solve(signal[n]) / stiff[n] for n, t in free.items()}
+            soft = {n: _gaussian(t).precision.solve(signal[n]) / stiff[n] for n, t in free.items()}
+            return {n: value.astype(signal[n].dtype) for n, value in soft.items()}
 
         def drives(variables: Variables) -> dict[str, Array]:
             states = objective.coordinates.states(objective.network, variables, objective.clamps)
@@ -105,7 +106,8 @@ class GaussNewton(AbstractSolver):
 
         def root(signal: dict[str, Array]) -> dict[str, Array]:
             factor = {n: objective.factors.get(n, 1.0) ** 0.5 for n in clamped}
-            return {n: factor[n] * t.density.curvature_root(predicted[n], signal[n]) for n, t in clamped.items()}
+            roots = {n: factor[n] * t.density.curvature_root(predicted[n], signal[n]) for n, t in clamped.items()}
+            return {n: value.astype(signal[n].dtype) for n, value in roots.items()}
 
         def ahead(signal: Variables) -> dict[str, Array]:
             """Apply A: forward through the network, then the transposed root."""

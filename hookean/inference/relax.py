@@ -320,8 +320,8 @@ class _Loop(eqx.Module):
         """Return the energy of a prediction without error: zero, or the log-normaliser of a learned precision."""
         term = self.network.terms[name]
         if not (isinstance(term, Prediction) and term.density.learns()):
-            return jnp.zeros(())
-        state = jnp.zeros(self.network.shapes[term.target])
+            return jnp.zeros((), self.network.dtype)
+        state = jnp.zeros(self.network.shapes[term.target], self.network.dtype)
         return term.density.energy(state, state)
 
     def _trace(self, points: Any, taken: Array, energies: dict[str, Array], last: Array) -> Trace:

@@ -112,7 +112,7 @@ def track(
         end = relax(model, known, solver=solver, steps=steps, key=key)
         return {n: recurrent[n].advance(c, end.states[n]) for n, c in contexts.items()}, end
 
-    contexts = {n: jnp.zeros((batch, *network.shapes[n][1:])) for n in recurrent}
+    contexts = {n: jnp.zeros((batch, *network.shapes[n][1:]), network.dtype) for n in recurrent}
     before = jax.tree.map(lambda values: values[:-1], (timed, keys))
     contexts, ends = jax.lax.scan(lambda c, now: one(c, now, False), contexts, before)
     _, end = one(contexts, jax.tree.map(lambda values: values[-1], (timed, keys)), True)
