@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 from ..registry import nearest
 from . import graph
 from .clamp import Clamps, impose, value
+from .density import Gaussian
 from .parameters import split
 from .term import AbstractTerm, Prediction
 
@@ -27,8 +28,8 @@ class Network(eqx.Module):
         output: the node where tasks put the target; None where there is none.
 
     Raises:
-        ValueError: if a term names an unknown node, or a prediction has not the shape of its target. Nothing is
-            compiled before these checks.
+        ValueError: if a term names an unknown node, a prediction has not the shape of its target, or a precision does
+            not fit it. Nothing is compiled before these checks.
     """
 
     node_shapes: tuple[tuple[str, tuple[int, ...]], ...] = eqx.field(static=True)
@@ -174,5 +175,8 @@ def _check(network: Network) -> None:
                     f"term '{name}' predicts an array of shape {tuple(got.shape)}, "
                     f"but its target '{term.target}' has shape {shapes[term.target]}."
                 )
+            density = term.density
+            if isinstance(density, Gaussian) and (misfit := density.precision.misfit(shapes[term.target])):
+                raise ValueError(f"term '{name}' on the node '{term.target}' needs {misfit}.")
         elif (got := eqx.filter_eval_shape(term, states)).shape != ():
             raise ValueError(f"term '{name}' must return a scalar energy, got shape {tuple(got.shape)}.")

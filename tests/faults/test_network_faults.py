@@ -5,16 +5,18 @@ import re
 import examples
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import pytest
 
 from hookean.algorithms import BP, CN, IPC, NN, PC, PN, ZIL
 from hookean.algorithms.nudging import Nudge
 from hookean.core.builders import decoder, vgg5
 from hookean.core.coordinates import ErrorCoordinates
+from hookean.core.density import Gaussian
 from hookean.core.initialise import Normal
 from hookean.core.layers import Dense, identity
 from hookean.core.network import Network
-from hookean.core.precision import DiagonalPrecision, FullPrecision, ScalarPrecision
+from hookean.core.precision import DiagonalPrecision, FullPrecision, ScalarPrecision, ScaledPrecision
 from hookean.core.term import AbstractTerm, Coupling, Prediction
 from hookean.inference import Flow, Gradient
 from hookean.inference.relax import relax
@@ -164,6 +166,42 @@ def test_bad_full_precision():
         FullPrecision(jnp.array([[1.0, 2.0], [2.0, 1.0]]))
 
 
+@pytest.mark.parametrize("learned", [False, True])
+def test_precision_that_does_not_fit_its_node(learned, layer):
+    def network(precision):
+        return Network({"x": 2, "y": 3}, [Prediction("y", "x", layer, Gaussian(precision))])
+
+    for shape in ((3, 1), (2,), (1, 3)):
+        with raises(
+            f"term 'y' on the node 'y' needs a diagonal precision of shape (3,), or of one that broadcasts to it, "
+            f"got {shape}."
+        ):
+            network(DiagonalPrecision(jnp.ones(shape), learned=learned))
+    with raises("term 'y' on the node 'y' needs a full precision of shape (3, 3), got (4, 4)."):
+        network(ScaledPrecision(FullPrecision(jnp.eye(4), learned=learned), 2.0))
+    for fitting in (DiagonalPrecision(jnp.ones(3)), DiagonalPrecision(jnp.ones(1)), FullPrecision(jnp.eye(3))):
+        network(fitting)
+
+
+def test_precision_of_every_channel_of_an_image():
+    def network(shape):
+        precision = DiagonalPrecision(jnp.full(shape, 2.0))
+        return Network({"x": (4, 2, 3), "y": (4, 2, 3)}, [Prediction("y", "x", jnp.tanh, Gaussian(precision))])
+
+    states = {"x": jnp.zeros((4, 2, 3)), "y": jnp.ones((4, 2, 3))}
+    for shape in ((3,), (1, 3), (4, 1, 1), (4, 2, 3)):
+        assert float(network(shape).energy(states)) == 24.0
+    with raises("got (4,)."):
+        network((4,))
+
+
+def test_array_as_the_precision_of_a_density(monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # the checked annotations would come first
+    with raises("precision must be a number or a precision, got an array of shape (2,). Use DiagonalPrecision(array)"):
+        Gaussian(jnp.array([1.0, 2.0]))
+    assert float(Gaussian(jnp.array(2.0)).precision.value) == 2.0
+
+
 def test_incremental_coding_refuses_what_it_cannot_interleave():
     with raises("weights_from must be from 0 to steps - 1 = 3, got 4."):
         IPC(steps=4, weights_from=4)
@@ -187,8 +225,6 @@ def test_unknown_name_is_one_sentence_with_the_nearest():
 
 def test_shapes_are_enforced_at_run_time(layer):
     """The tests run with checked annotations: without them this call would broadcast."""
-    from hookean.core.density import Gaussian
-
     with pytest.raises(Exception, match="energy"):
         Gaussian().energy(jnp.zeros(3), jnp.zeros((2, 3)))
 
