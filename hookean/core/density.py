@@ -1,6 +1,7 @@
 """How a state may deviate from its prediction: the negative log densities that prediction terms are made of."""
 
 import abc
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -53,7 +54,8 @@ class Gaussian(AbstractDensity):
     rests_at_prediction = True
 
     def __init__(self, precision: float | AbstractPrecision = 1.0):
-        if (shape := np.shape(precision)) != ():
+        given: Any = precision
+        if (shape := np.shape(given)) != ():
             raise ValueError(
                 f"precision must be a number or a precision, got an array of shape {shape}. "
                 "Use DiagonalPrecision(array), or FullPrecision(array) for a matrix."

@@ -10,7 +10,8 @@ import pytest
 
 from hookean.algorithms import BP, CN, IPC, NN, PC, PN, ZIL
 from hookean.algorithms.nudging import Nudge
-from hookean.core.builders import decoder, vgg5
+from hookean.core.builders import decoder, elman, vgg5
+from hookean.core.clamp import Masked
 from hookean.core.coordinates import ErrorCoordinates
 from hookean.core.density import Gaussian
 from hookean.core.initialise import Normal
@@ -18,8 +19,9 @@ from hookean.core.layers import Dense, identity
 from hookean.core.network import Network
 from hookean.core.precision import DiagonalPrecision, FullPrecision, ScalarPrecision, ScaledPrecision
 from hookean.core.term import AbstractTerm, Coupling, Prediction
-from hookean.inference import Flow, Gradient
+from hookean.inference import Flow, Gradient, Langevin
 from hookean.inference.relax import relax
+from hookean.inference.tracking import step_network, track
 from hookean.registry import UnknownName, find
 
 
@@ -124,6 +126,41 @@ def test_clamps_on_unknown_nodes_and_of_wrong_shapes(mlp):
         run(x=mlp.train["x"], y=mlp.train["y"][:2])
     with raises("clamps must share one batch size, got no clamp."):
         run()
+
+
+def test_mask_of_another_batch_size(mlp, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # the checked annotations would come first
+    clamp = Masked(mlp.train["x"], jnp.ones((1, 7), bool))
+    with raises("clamps must share one batch size, got {'x': 3, 'mask of x': 1}."):
+        relax(mlp.network, {"x": clamp}, solver=Gradient(), steps=1)
+
+
+def test_tracking_checks_what_relaxing_checks(keys):
+    network = elman((3, 2), 4, hidden=(5,), key=keys(0))
+    x, y = jnp.zeros((2, 3, 2)), jnp.zeros((2, 4))
+
+    def run(solver=Gradient(), model=network, **clamps):
+        return track(model, clamps, solver=solver, steps=1)
+
+    with raises("clamps name the node 'yy', which is unknown. Did you mean 'y'?"):
+        run(x=x, yy=y)
+    with raises("the clamp on 'x' must have shape (batch, 3, 2), got (2, 4, 2)."):
+        run(x=jnp.zeros((2, 4, 2)), y=y)
+    with raises("clamps must share one batch size, got {'x': 2, 'y': 1}."):
+        run(x=x, y=y[:1])
+    with raises("key must be given: the solver or the initialiser draws random numbers."):
+        run(Langevin(), x=x, y=y)
+
+
+def test_tracking_refuses_terms_that_read_a_sequence_as_a_whole(keys):
+    network = elman((3, 2), 4, hidden=(5,), key=keys(0))
+    terms = network.terms | {"decay": Coupling("h1", lambda h: 0.1 * jnp.sum(h**2))}
+    model = Network(network.shapes, terms)
+    with raises("term 'decay' reads the sequence 'h1' as a whole, which has no steps to be relaxed one by one"):
+        track(model, {"x": jnp.zeros((2, 3, 2)), "y": jnp.zeros((2, 4))}, solver=Gradient(), steps=1)
+    at_the_end = Network(network.shapes, network.terms | {"end": Coupling("y", lambda y: 0.1 * jnp.sum(y**2))})
+    assert "end" in step_network(at_the_end, last=True).terms
+    assert "end" not in step_network(at_the_end, last=False).terms
 
 
 def test_a_start_that_draws_needs_a_key(mlp):
