@@ -8,7 +8,7 @@ import jax
 from jaxtyping import Array, PRNGKeyArray
 
 from . import graph
-from .checks import at_least
+from .checks import at_least, known
 from .clamp import Clamps, impose, value
 from .network import Network
 
@@ -63,6 +63,7 @@ class Sweeps(AbstractInitialiser):
         at_least("number", self.number, 0)
 
     def __call__(self, network: Network, clamps: Clamps, *, key: PRNGKeyArray) -> dict[str, Array]:
+        known("unseen", self.unseen, network.shapes)
         seen = {name: clamp for name, clamp in clamps.items() if name not in self.unseen}
         states = Zero()(network, seen, key=key)
         for _ in range(self.number):
@@ -114,6 +115,7 @@ class Given(AbstractInitialiser):
 
     def __call__(self, network: Network, clamps: Clamps, *, key: PRNGKeyArray) -> dict[str, Array]:
         del key
+        known("Given", self.states, network.shapes)
         return _start(network.zeros() | dict(self.states), clamps)
 
     def resting_terms(self, network: Network, clamps: Clamps) -> frozenset[str]:

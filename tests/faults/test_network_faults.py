@@ -14,13 +14,14 @@ from hookean.core.builders import decoder, elman, vgg5
 from hookean.core.clamp import Masked
 from hookean.core.coordinates import ErrorCoordinates
 from hookean.core.density import Gaussian
-from hookean.core.initialise import Normal
+from hookean.core.initialise import Given, Normal, Sweeps
 from hookean.core.layers import Dense, identity
 from hookean.core.network import Network
 from hookean.core.precision import DiagonalPrecision, FullPrecision, ScalarPrecision, ScaledPrecision
 from hookean.core.term import AbstractTerm, Coupling, Prediction
 from hookean.inference import Flow, Gradient, Langevin
 from hookean.inference.relax import relax
+from hookean.inference.schedule import Constant
 from hookean.inference.tracking import step_network, track
 from hookean.registry import UnknownName, find
 
@@ -161,6 +162,26 @@ def test_tracking_refuses_terms_that_read_a_sequence_as_a_whole(keys):
     at_the_end = Network(network.shapes, network.terms | {"end": Coupling("y", lambda y: 0.1 * jnp.sum(y**2))})
     assert "end" in step_network(at_the_end, last=True).terms
     assert "end" not in step_network(at_the_end, last=False).terms
+
+
+def test_unknown_names_in_options(mlp):
+    def run(solver=Gradient(), **options):
+        return relax(mlp.network, mlp.train, solver=solver, steps=1, **options)
+
+    with raises("Given names 'H1', which is unknown. Did you mean 'h1'? Known: h1, h2, h3, x, y."):
+        run(initial=Given({"H1": jnp.zeros((3, 6))}))
+    with raises("unseen names 'yy', which is unknown. Did you mean 'y'?"):
+        run(initial=Sweeps(1, unseen=("yy",)))
+    with raises("tau names 'h11', which is unknown. Did you mean 'h1'?"):
+        run(Flow(tau={"h11": 2.0}))
+    with raises("by_term names 'h22', which is unknown. Did you mean 'h2'?"):
+        run(schedule=Constant({"h22": 2.0}))
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, float("nan")])
+def test_bad_time_constant(value):
+    with raises(f"tau of 'h1' must be a positive number, got {value}."):
+        Flow(tau={"h1": value})
 
 
 def test_a_start_that_draws_needs_a_key(mlp):
