@@ -115,7 +115,8 @@ def relax(
         ValueError: if a clamp names an unknown node or has a wrong shape, if a key is missing, if `steps` is
             negative, or if a schedule meets a tolerance or a solver that ends by itself.
 
-    Cost: one gradient of the energy a step for gradient solvers.
+    Cost: one gradient of the energy a step for gradient solvers. Outside `jit` every call compiles its loops again:
+        call it as `eqx.filter_jit(relax)(network, clamps, ...)`, or in a function of yours under `eqx.filter_jit`.
     """
     at_least("steps", steps, 0)
     batch = batch_size(network, clamps)
