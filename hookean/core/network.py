@@ -28,8 +28,8 @@ class Network(eqx.Module):
         output: the node where tasks put the target; None where there is none.
 
     Raises:
-        ValueError: if a term names an unknown node, a prediction has not the shape of its target, or a precision does
-            not fit it. Nothing is compiled before these checks.
+        ValueError: if a sequence holds a term that is no prediction, a term names an unknown node, a prediction has not
+            the shape of its target, or a precision does not fit it. Nothing is compiled before these checks.
     """
 
     node_shapes: tuple[tuple[str, tuple[int, ...]], ...] = eqx.field(static=True)
@@ -147,9 +147,14 @@ class Network(eqx.Module):
         return impose(swept, clamps)
 
 
-def _by_target(terms: Sequence[Prediction]) -> dict[str, AbstractTerm]:
+def _by_target(terms: Sequence[AbstractTerm]) -> dict[str, AbstractTerm]:
     named: dict[str, AbstractTerm] = {}
     for term in terms:
+        if not isinstance(term, Prediction):
+            raise ValueError(
+                f"a sequence of terms holds predictions, each named after its target, got a {type(term).__name__}: "
+                "give the terms as a mapping name -> term."
+            )
         if term.target in named:
             raise ValueError(
                 f"two terms predict '{term.target}': give the terms as a mapping name -> term so that each has a name."

@@ -74,6 +74,15 @@ def test_two_terms_on_one_target_need_names(layer):
     assert named.term_names == ("one", "two")
 
 
+def test_sequence_of_terms_that_are_no_predictions(layer, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # the checked annotations would come first
+    with raises(
+        "a sequence of terms holds predictions, each named after its target, got a Coupling: "
+        "give the terms as a mapping name -> term."
+    ):
+        Network({"x": 2, "y": 3}, [Prediction("y", "x", layer), Coupling("y", jnp.sum)])
+
+
 def test_forward_on_a_cycle():
     network = examples.build("cycle").network
     with raises(
