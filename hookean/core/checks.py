@@ -1,8 +1,10 @@
-"""Checks of numbers that a person sets; each raises ValueError with what the option must be and what it got."""
+"""Checks of what a person sets; each raises ValueError with what the option must be and what it got."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
+
+from ..registry import nearest
 
 
 def at_least(name: str, value: int, least: int) -> None:
@@ -15,6 +17,14 @@ def positive(name: str, value: Any) -> None:
     """Raise unless `value` is a positive finite number; an array may be traced and is left alone."""
     if isinstance(value, int | float) and not (math.isfinite(value) and value > 0):
         raise ValueError(f"{name} must be a positive number, got {value}.")
+
+
+def known(option: str, given: Iterable[str], names: Iterable[str]) -> None:
+    """Raise unless every name that an option gives is one of `names`; the message has the nearest."""
+    among = frozenset(names)
+    for name in given:
+        if name not in among:
+            raise ValueError(f"{option} names '{name}', which is unknown. {nearest(name, among)}")
 
 
 def one_each(name: str, value: float | Sequence[float], count: int) -> tuple[float, ...]:

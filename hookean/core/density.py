@@ -1,10 +1,12 @@
 """How a state may deviate from its prediction: the negative log densities that prediction terms are made of."""
 
 import abc
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from .precision import AbstractPrecision, ScalarPrecision
@@ -43,12 +45,21 @@ class Gaussian(AbstractDensity):
 
     Arguments:
         precision: a number (the same for every unit, fixed; default 1) or any `AbstractPrecision`.
+
+    Raises:
+        ValueError: if `precision` is an array with an axis.
     """
 
     precision: AbstractPrecision
     rests_at_prediction = True
 
     def __init__(self, precision: float | AbstractPrecision = 1.0):
+        given: Any = precision
+        if (shape := np.shape(given)) != ():
+            raise ValueError(
+                f"precision must be a number or a precision, got an array of shape {shape}. "
+                "Use DiagonalPrecision(array), or FullPrecision(array) for a matrix."
+            )
         self.precision = precision if isinstance(precision, AbstractPrecision) else ScalarPrecision(precision)
 
     def energy(self, state: Float[Array, "*node"], prediction: Float[Array, "*node"]) -> Float[Array, ""]:

@@ -1,12 +1,14 @@
 """Couplings between the units of two nodes, of which some may be missing: dense with a mask, or a list of edges."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.custom_batching import custom_vmap
+from jax.custom_derivatives import SymbolicZero
 from jax.experimental import sparse
 from jaxtyping import Array, Bool, Float, Int
 
@@ -46,6 +48,9 @@ class SparseEdges(eqx.Module):
 
     Cost: one multiplication an edge for a product, forward and back. The gradient in the weights reads two numbers an
     edge and sample, which is slower than a dense product above some percent of the couplings.
+
+    Gradients have derivatives in every direction (`Newton`, `largest_curvature`); the product itself is differentiated
+    backward alone, so that `GaussNewton` needs `DenseEdges`.
     """
 
     values: Float[Array, "edges"]
@@ -109,7 +114,7 @@ def _product(values: Array, plan: Plan, state: Array) -> Array:
 
 
 def _product_forward(values: Array, plan: Plan, state: Array) -> tuple[Array, tuple[Array, Plan, Array]]:
-    return _product(values, plan, state), (values, plan, state)
+    return _rows_times(values, plan.columns, plan.row_starts, state), (values, plan, state)
 
 
 def _product_backward(kept: tuple[Array, Plan, Array], signal: Array) -> tuple[Array, None, Array]:
@@ -121,12 +126,31 @@ def _product_backward(kept: tuple[Array, Plan, Array], signal: Array) -> tuple[A
 _product.defvjp(_product_forward, _product_backward)
 
 
-@custom_vmap
+@jax.custom_jvp
 def _rows_times(values: Array, columns: Array, starts: Array, state: Array) -> Array:
+    return _kernel(values, columns, starts, state)
+
+
+def _rows_times_ahead(primals: tuple[Array, ...], tangents: tuple[Any, ...]) -> tuple[Array, Array]:
+    """Carry tangents forward; both rules above are made of this product, so that gradients have derivatives too."""
+    values, columns, starts, state = primals
+    ahead = jnp.zeros(starts.size - 1, jnp.result_type(values, state))
+    if not isinstance(tangents[3], SymbolicZero):
+        ahead = _rows_times(values, columns, starts, tangents[3])
+    if not isinstance(tangents[0], SymbolicZero):
+        ahead = ahead + _rows_times(tangents[0], columns, starts, state)
+    return _rows_times(*primals), ahead
+
+
+_rows_times.defjvp(_rows_times_ahead, symbolic_zeros=True)
+
+
+@custom_vmap
+def _kernel(values: Array, columns: Array, starts: Array, state: Array) -> Array:
     return sparse.BCSR((values, columns, starts), shape=(starts.size - 1, state.size)) @ state
 
 
-@_rows_times.def_vmap
+@_kernel.def_vmap
 def _batched(
     size: int, batched: Sequence[bool], values: Array, columns: Array, starts: Array, states: Array
 ) -> tuple[Array, bool]:

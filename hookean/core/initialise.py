@@ -5,11 +5,10 @@ from collections.abc import Mapping
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
 
 from . import graph
-from .checks import at_least
+from .checks import at_least, known
 from .clamp import Clamps, impose, value
 from .network import Network
 
@@ -64,6 +63,7 @@ class Sweeps(AbstractInitialiser):
         at_least("number", self.number, 0)
 
     def __call__(self, network: Network, clamps: Clamps, *, key: PRNGKeyArray) -> dict[str, Array]:
+        known("unseen", self.unseen, network.shapes)
         seen = {name: clamp for name, clamp in clamps.items() if name not in self.unseen}
         states = Zero()(network, seen, key=key)
         for _ in range(self.number):
@@ -80,7 +80,7 @@ class Zero(AbstractInitialiser):
 
     def __call__(self, network: Network, clamps: Clamps, *, key: PRNGKeyArray) -> dict[str, Array]:
         del key
-        return _start({name: jnp.zeros(shape) for name, shape in network.node_shapes}, clamps)
+        return _start(network.zeros(), clamps)
 
     def resting_terms(self, network: Network, clamps: Clamps) -> frozenset[str]:
         del network, clamps
@@ -97,7 +97,7 @@ class Normal(AbstractInitialiser):
         keys = jax.random.split(key, len(network.node_shapes))
         return _start(
             {
-                name: self.scale * jax.random.normal(k, shape)
+                name: self.scale * jax.random.normal(k, shape, network.dtype)
                 for k, (name, shape) in zip(keys, network.node_shapes, strict=True)
             },
             clamps,
@@ -115,8 +115,8 @@ class Given(AbstractInitialiser):
 
     def __call__(self, network: Network, clamps: Clamps, *, key: PRNGKeyArray) -> dict[str, Array]:
         del key
-        zeros = {name: jnp.zeros(shape) for name, shape in network.node_shapes}
-        return _start(zeros | dict(self.states), clamps)
+        known("Given", self.states, network.shapes)
+        return _start(network.zeros() | dict(self.states), clamps)
 
     def resting_terms(self, network: Network, clamps: Clamps) -> frozenset[str]:
         del network, clamps

@@ -10,6 +10,8 @@ from jaxtyping import Array, Float
 from ..registry import nearest
 from . import graph
 from .clamp import Clamps, impose, value
+from .density import Gaussian
+from .parameters import split
 from .term import AbstractTerm, Prediction
 
 
@@ -26,8 +28,8 @@ class Network(eqx.Module):
         output: the node where tasks put the target; None where there is none.
 
     Raises:
-        ValueError: if a term names an unknown node, or a prediction has not the shape of its target. Nothing is
-            compiled before these checks.
+        ValueError: if a sequence holds a term that is no prediction, a term names an unknown node, a prediction has not
+            the shape of its target, or a precision does not fit it. Nothing is compiled before these checks.
     """
 
     node_shapes: tuple[tuple[str, tuple[int, ...]], ...] = eqx.field(static=True)
@@ -64,6 +66,15 @@ class Network(eqx.Module):
         """Name -> term, in the given order."""
         return dict(zip(self.term_names, self.term_list, strict=True))
 
+    @property
+    def dtype(self) -> jnp.dtype:
+        """Number type of the trained weights; the default one of JAX where there are none."""
+        return jnp.result_type(*jax.tree.leaves(split(self.term_list)[0]), 0.0)
+
+    def zeros(self) -> dict[str, Array]:
+        """Return name -> zero, for every node, of the type of the weights."""
+        return {name: jnp.zeros(shape, self.dtype) for name, shape in self.node_shapes}
+
     def energies(
         self,
         states: Mapping[str, Array],
@@ -91,7 +102,7 @@ class Network(eqx.Module):
 
     def energy(self, states: Mapping[str, Array]) -> Float[Array, ""]:
         """Return the energy in nats: the sum over all terms."""
-        return sum(self.energies(states).values(), start=jnp.zeros(()))
+        return jnp.asarray(sum(self.energies(states).values(), start=0.0))
 
     def predictions(self, states: Mapping[str, Array], *, only: Collection[str] | None = None) -> dict[str, Array]:
         """Return the prediction of each prediction term (logits for categorical and Bernoulli terms)."""
@@ -116,7 +127,7 @@ class Network(eqx.Module):
                 f"a forward pass needs a topological order, but these nodes lie on or behind a cycle: "
                 f"{', '.join(cyclic)}. Clamp one of them, or start from Sweeps(), Zero(), Normal() or Given()."
             )
-        states = {name: jnp.zeros(shape) for name, shape in self.node_shapes}
+        states = self.zeros()
         states |= {name: value(clamp) for name, clamp in clamps.items()}
         found = graph.predictions(self.terms)
         for name in order:
@@ -136,9 +147,14 @@ class Network(eqx.Module):
         return impose(swept, clamps)
 
 
-def _by_target(terms: Sequence[Prediction]) -> dict[str, AbstractTerm]:
+def _by_target(terms: Sequence[AbstractTerm]) -> dict[str, AbstractTerm]:
     named: dict[str, AbstractTerm] = {}
     for term in terms:
+        if not isinstance(term, Prediction):
+            raise ValueError(
+                f"a sequence of terms holds predictions, each named after its target, got a {type(term).__name__}: "
+                "give the terms as a mapping name -> term."
+            )
         if term.target in named:
             raise ValueError(
                 f"two terms predict '{term.target}': give the terms as a mapping name -> term so that each has a name."
@@ -164,5 +180,8 @@ def _check(network: Network) -> None:
                     f"term '{name}' predicts an array of shape {tuple(got.shape)}, "
                     f"but its target '{term.target}' has shape {shapes[term.target]}."
                 )
+            density = term.density
+            if isinstance(density, Gaussian) and (misfit := density.precision.misfit(shapes[term.target])):
+                raise ValueError(f"term '{name}' on the node '{term.target}' needs {misfit}.")
         elif (got := eqx.filter_eval_shape(term, states)).shape != ():
             raise ValueError(f"term '{name}' must return a scalar energy, got shape {tuple(got.shape)}.")

@@ -36,6 +36,11 @@ class AbstractPrecision(eqx.Module):
     def log_determinant(self, size: int) -> Float[Array, ""]:
         r"""Return $\log\det\Pi$ for a node with `size` units."""
 
+    def misfit(self, node: tuple[int, ...]) -> str | None:
+        """Say what the array must be for a node of this shape and what it is; None where it fits."""
+        del node
+        return None
+
 
 class ScalarPrecision(AbstractPrecision):
     r"""One number for all units, $\Pi = \pi I$. A learned one is stored as $\log\pi$, so that it stays positive.
@@ -99,6 +104,12 @@ class DiagonalPrecision(AbstractPrecision):
         log = jnp.log(self._diagonal()) if isinstance(self.value, Frozen) else self.value
         return jnp.sum(log) * (size / log.size)
 
+    def misfit(self, node: tuple[int, ...]) -> str | None:
+        got = _array(self.value).shape
+        if len(got) <= len(node) and all(g in (1, n) for g, n in zip(got[::-1], node[::-1], strict=False)):
+            return None
+        return f"a diagonal precision of shape {node}, or of one that broadcasts to it, got {got}"
+
 
 class FullPrecision(AbstractPrecision):
     r"""A full matrix over the flattened node; a learned one is stored as Cholesky factor with a log-diagonal.
@@ -149,6 +160,11 @@ class FullPrecision(AbstractPrecision):
             return jnp.linalg.slogdet(self.value.value)[1]
         return 2.0 * jnp.sum(jnp.diag(self.value))
 
+    def misfit(self, node: tuple[int, ...]) -> str | None:
+        got = _array(self.value).shape
+        size = math.prod(node)
+        return None if got == (size, size) else f"a full precision of shape {(size, size)}, got {got}"
+
 
 class ScaledPrecision(AbstractPrecision):
     r"""$c\,\Pi$: a precision times a factor that is not trained, such as one that is measured for every batch."""
@@ -173,3 +189,10 @@ class ScaledPrecision(AbstractPrecision):
 
     def log_determinant(self, size: int) -> Float[Array, ""]:
         return self.precision.log_determinant(size) + size * jnp.log(self.factor)
+
+    def misfit(self, node: tuple[int, ...]) -> str | None:
+        return self.precision.misfit(node)
+
+
+def _array(value: Frozen | Array) -> Array:
+    return value.value if isinstance(value, Frozen) else value

@@ -33,11 +33,12 @@ def largest_curvature(
         objective = everywhere(network, clamps, coordinates, {}, free)
         variables = coordinates.variables(network, network.forward(clamps), clamps)
         keys = jax.random.split(key, len(variables))
-        direction = {n: jax.random.normal(k, v.shape) for k, (n, v) in zip(keys, variables.items(), strict=True)}
+        pairs = zip(keys, variables.items(), strict=True)
+        direction = {n: jax.random.normal(k, v.shape, v.dtype) for k, (n, v) in pairs}
 
         def turn(direction: dict[str, Array], _: None) -> tuple[dict[str, Array], Array]:
             size = norm(direction)
-            unit = {n: v / jnp.where(size > 0, size, 1) for n, v in direction.items()}
+            unit = {n: (v / jnp.where(size > 0, size, 1)).astype(v.dtype) for n, v in direction.items()}
             ahead = jax.jvp(objective.gradient, (variables,), (unit,))[1]
             return ahead, norm(ahead)
 

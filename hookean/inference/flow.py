@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from ..core.checks import positive
+from ..core.checks import known, positive
 from .objective import Objective, Variables
 from .solver import AbstractSolver
 
@@ -72,16 +72,21 @@ class Flow(AbstractSolver):
         positive("dt", self.dt)
         if self.tolerance is not None:
             positive("tolerance", self.tolerance)
+        for name, value in (self.tau or {}).items():
+            positive(f"tau of '{name}'", value)
 
     def init(self, objective: Objective, variables: Variables) -> FlowState:
-        start, end = jnp.zeros(()), jnp.asarray(self.duration, float)
+        known("tau", self.tau or {}, objective.network.shapes)
+        # Time is of the type of the states: of a wider one it would turn them into its own.
+        kind = jnp.result_type(*variables.values(), 0.0)
+        start, end = jnp.zeros((), kind), jnp.asarray(self.duration, kind)
         term = self._term(objective)
         first, controller = self._controller().init(
             term,
             start,
             end,
             variables,
-            jnp.asarray(self.dt, float),
+            jnp.asarray(self.dt, kind),
             None,
             self._method().func,
             self._order(term),

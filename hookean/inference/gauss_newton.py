@@ -12,6 +12,7 @@ from ..core.checks import at_least
 from ..core.clamp import whole
 from ..core.coordinates import ErrorCoordinates
 from ..core.density import Gaussian
+from ..core.edges import SparseEdges
 from ..core.term import Prediction
 from .line_search import shortened
 from .objective import Objective, Variables, add, dot
@@ -39,7 +40,7 @@ class GaussNewton(AbstractSolver):
 
     Raises:
         ValueError: outside error coordinates, or where a free node has no Gaussian prediction of its own, or where a
-            term is no prediction.
+            term is no prediction, or its couplings are a list of edges.
 
     Cost: 2 (iterations + 1) passes a step, the gradient included.
 
@@ -94,7 +95,8 @@ class GaussNewton(AbstractSolver):
         def weak(signal: Variables) -> Variables:
             """Apply the inverse of the (damped) precisions."""
             stiff = {n: (1 + self.damping) * objective.factors.get(owners[n], 1.0) for n in free}
-            return {n: _gaussian(t).precision.solve(signal[n]) / stiff[n] for n, t in free.items()}
+            soft = {n: _gaussian(t).precision.solve(signal[n]) / stiff[n] for n, t in free.items()}
+            return {n: value.astype(signal[n].dtype) for n, value in soft.items()}
 
         def drives(variables: Variables) -> dict[str, Array]:
             states = objective.coordinates.states(objective.network, variables, objective.clamps)
@@ -105,7 +107,8 @@ class GaussNewton(AbstractSolver):
 
         def root(signal: dict[str, Array]) -> dict[str, Array]:
             factor = {n: objective.factors.get(n, 1.0) ** 0.5 for n in clamped}
-            return {n: factor[n] * t.density.curvature_root(predicted[n], signal[n]) for n, t in clamped.items()}
+            roots = {n: factor[n] * t.density.curvature_root(predicted[n], signal[n]) for n, t in clamped.items()}
+            return {n: value.astype(signal[n].dtype) for n, value in roots.items()}
 
         def ahead(signal: Variables) -> dict[str, Array]:
             """Apply A: forward through the network, then the transposed root."""
@@ -142,6 +145,9 @@ def _split(objective: Objective) -> tuple[dict[str, str], dict[str, Prediction]]
     found = graph.predictions(terms)
     if len(found) < len(terms):
         raise ValueError("GaussNewton needs terms that are predictions; for couplings use Newton().")
+    compressed = lambda leaf: isinstance(leaf, SparseEdges)  # noqa: E731
+    if any(compressed(leaf) for leaf in jax.tree.leaves(found, is_leaf=compressed)):
+        raise ValueError("GaussNewton needs dense couplings: build the graph with sparse=False, or use Newton().")
     order, _ = graph.forward_order(terms, objective.clamps)
     free = {found[name].target: name for name in order}
     held = whole(objective.clamps)

@@ -24,4 +24,5 @@ def shortened(objective: Objective, variables: Variables, move: Variables, halvi
     rounding = 8 * jnp.finfo(begun.dtype).eps * jnp.abs(begun)
     start = (jnp.zeros((), jnp.int32), jnp.ones(()))
     times, factor = jax.lax.while_loop(raises, lambda carry: (carry[0] + 1, carry[1] / 2), start)
-    return {name: jnp.where(times <= halvings, factor * value, 0) for name, value in move.items()}
+    taken = jnp.where(times <= halvings, factor, 0)
+    return {name: (taken * value).astype(value.dtype) for name, value in move.items()}

@@ -42,7 +42,7 @@ class Objective(eqx.Module):
     def total(self, energies: Mapping[str, Float[Array, ""]]) -> Float[Array, ""]:
         """Return the sum of the terms' energies, each with its factor."""
         parts = (self.factors[n] * e if n in self.factors else e for n, e in energies.items())
-        return sum(parts, start=jnp.zeros(()))
+        return jnp.asarray(sum(parts, start=0.0))
 
     def energies(self, variables: Variables) -> dict[str, Float[Array, ""]]:
         """Return the energy of each active term in nats."""
@@ -70,17 +70,17 @@ class Objective(eqx.Module):
 def norm(variables: Variables) -> Float[Array, ""]:
     """Return the Euclidean norm over all variables of one sample."""
     squares = [jnp.sum(jnp.square(value)) for value in variables.values()]
-    return jnp.sqrt(sum(squares, start=jnp.zeros(())))
+    return jnp.sqrt(sum(squares, start=0.0))
 
 
 def dot(one: Variables, other: Variables) -> Float[Array, ""]:
     """Return the inner product over all variables of one sample."""
-    return sum((jnp.sum(one[name] * other[name]) for name in one), start=jnp.zeros(()))
+    return jnp.asarray(sum((jnp.sum(one[name] * other[name]) for name in one), start=0.0))
 
 
 def add(one: Variables, factor: float | Float[Array, ""], other: Variables) -> Variables:
-    """Return `one` plus a factor times `other`."""
-    return {name: value + factor * other[name] for name, value in one.items()}
+    """Return `one` plus a factor times `other`, in the number types of `one`."""
+    return {name: (value + factor * other[name]).astype(value.dtype) for name, value in one.items()}
 
 
 def everywhere(

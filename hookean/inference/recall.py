@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..core.coordinates import AbstractCoordinates, ErrorCoordinates
 from ..core.initialise import AbstractInitialiser, Forward, Given
@@ -25,6 +25,7 @@ def recall(
     initial: AbstractInitialiser = Forward(),
     coordinates: AbstractCoordinates = ErrorCoordinates(),
     chunk: int = 1,
+    key: PRNGKeyArray | None = None,
 ) -> Iterator[tuple[int, Float[Array, "batch *node"], dict[str, Array]]]:
     r"""Yield (steps behind it, what the network predicts for its output node, states), every `chunk` steps.
 
@@ -38,9 +39,11 @@ def recall(
         steps: number of steps, a multiple of `chunk`.
         initial: where the latents start (default: a forward pass from the zero latent).
         coordinates: the variables of the solver (default: errors, in which a pixel reaches the latent in one step).
+        key: random key; needed where the solver or the initialiser draws.
 
     Raises:
-        ValueError: if `steps` is not a multiple of `chunk`, or the network cannot be seen through a mask.
+        ValueError: if `steps` is not a multiple of `chunk`, the network cannot be seen through a mask, or a key is
+            missing.
 
     Cost: that of the solver's steps.
     """
@@ -52,7 +55,8 @@ def recall(
     through = observed(network, network.output)
     start: AbstractInitialiser = initial
     for done in range(chunk, steps + 1, chunk):
-        states, predicted = _advance(through, network, clamps, solver, start, coordinates, chunk)
+        now = None if key is None else jax.random.fold_in(key, done)
+        states, predicted = _advance(through, network, clamps, solver, start, coordinates, chunk, now)
         yield done, predicted, states
         start = Given(states)
 
@@ -66,8 +70,9 @@ def _advance(
     start: AbstractInitialiser,
     coordinates: AbstractCoordinates,
     chunk: int,
+    key: PRNGKeyArray | None,
 ) -> tuple[dict[str, Array], Array]:
-    end = relax(through, clamps, solver=solver, steps=chunk, initial=start, coordinates=coordinates)
+    end = relax(through, clamps, solver=solver, steps=chunk, initial=start, coordinates=coordinates, key=key)
     states = {name: state for name, state in end.states.items() if name not in clamps}
     data = jnp.zeros_like(next(iter(clamps.values())))
     name = next(n for n, term in network.terms.items() if network.output in term.nodes)

@@ -10,13 +10,13 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from ..core import graph
 from ..core.checks import at_least
-from ..core.clamp import Clamps, Masked, whole
+from ..core.clamp import Clamps, whole
 from ..core.coordinates import AbstractCoordinates, StateCoordinates
 from ..core.initialise import AbstractInitialiser, Forward
 from ..core.network import Network
 from ..core.term import Prediction
-from ..registry import nearest
 from .backend import convolves, unrolls
+from .given import batch_size, key_for
 from .objective import Objective, Variables, everywhere, in_waves, norm
 from .schedule import AbstractSchedule
 from .solver import AbstractSolver
@@ -115,41 +115,20 @@ def relax(
         ValueError: if a clamp names an unknown node or has a wrong shape, if a key is missing, if `steps` is
             negative, or if a schedule meets a tolerance or a solver that ends by itself.
 
-    Cost: one gradient of the energy a step for gradient solvers.
+    Cost: one gradient of the energy a step for gradient solvers. Outside `jit` every call compiles its loops again:
+        call it as `eqx.filter_jit(relax)(network, clamps, ...)`, or in a function of yours under `eqx.filter_jit`.
     """
     at_least("steps", steps, 0)
-    batch = _batch_size(network, clamps)
+    batch = batch_size(network, clamps)
     if schedule is not None and (tolerance is not None or solver.terminates):
         raise ValueError("a schedule needs a fixed number of steps: leave out the tolerance, and use Gradient().")
-    if key is None:
-        if solver.stochastic or initial.stochastic:
-            raise ValueError("key must be given: the solver or the initialiser draws random numbers.")
-        key = jax.random.key(0)
+    drawn = key_for(key, draws=solver.stochastic or initial.stochastic)
 
     def one(clamps: Clamps, initial: AbstractInitialiser, index: Array) -> Relaxation:
         loop = _Loop(network, clamps, solver, coordinates, steps, schedule, tolerance, record, savings, unroll)
-        return loop.run(initial, jax.random.fold_in(key, index))
+        return loop.run(initial, jax.random.fold_in(drawn, index))
 
     return eqx.filter_vmap(one)(dict(clamps), initial, jnp.arange(batch))
-
-
-def _batch_size(network: Network, clamps: Clamps) -> int:
-    """Check clamps against the network and return the common length of their leading axis."""
-    sizes = {}
-    for name, clamp in clamps.items():
-        if name not in network.shapes:
-            raise ValueError(f"clamps name the node '{name}', which is unknown. {nearest(name, network.shapes)}")
-        parts = [clamp.value, clamp.mask] if isinstance(clamp, Masked) else [clamp]
-        for part in parts:
-            if part.shape[1:] != network.shapes[name] or part.ndim == 0:
-                raise ValueError(
-                    f"the clamp on '{name}' must have shape (batch, {', '.join(map(str, network.shapes[name]))}), "
-                    f"got {part.shape}."
-                )
-            sizes[name] = part.shape[0]
-    if len(set(sizes.values())) != 1:
-        raise ValueError(f"clamps must share one batch size, got {sizes or 'no clamp'}.")
-    return next(iter(sizes.values()))
 
 
 class _Loop(eqx.Module):
@@ -320,8 +299,8 @@ class _Loop(eqx.Module):
         """Return the energy of a prediction without error: zero, or the log-normaliser of a learned precision."""
         term = self.network.terms[name]
         if not (isinstance(term, Prediction) and term.density.learns()):
-            return jnp.zeros(())
-        state = jnp.zeros(self.network.shapes[term.target])
+            return jnp.zeros((), self.network.dtype)
+        state = jnp.zeros(self.network.shapes[term.target], self.network.dtype)
         return term.density.energy(state, state)
 
     def _trace(self, points: Any, taken: Array, energies: dict[str, Array], last: Array) -> Trace:

@@ -7,7 +7,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from ..core.checks import positive
+from ..core.checks import known, positive
 
 
 class AbstractSchedule(eqx.Module):
@@ -75,4 +75,5 @@ class Constant(AbstractSchedule):
 
     def factors(self, arrival: Mapping[str, int], step: Int[Array, ""] | int) -> dict[str, Float[Array, ""]]:
         del step
+        known("by_term", self.by_term, arrival)
         return {name: jnp.asarray(self.by_term.get(name, 1.0)) for name in arrival}

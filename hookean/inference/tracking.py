@@ -13,6 +13,7 @@ from ..core.clamp import Clamps
 from ..core.network import Network
 from ..core.recurrent import EachStep, LastStep, Recurrent
 from ..core.term import AbstractTerm, Prediction
+from .given import batch_size, key_for
 from .relax import Relaxation, Result, relax
 from .solver import AbstractSolver
 
@@ -55,8 +56,12 @@ def step_network(network: Network, *, last: bool) -> Network:
 
     Arguments:
         last: keep what the sequence ends in (readouts of the last step and everything behind them).
+
+    Raises:
+        ValueError: if a term reads a sequence in another way than step by step or at its end.
     """
-    nodes = {n: shape[1:] if n in sequences(network) else shape for n, shape in network.node_shapes}
+    along = sequences(network)
+    nodes = {n: shape[1:] if n in along else shape for n, shape in network.node_shapes}
     terms: dict[str, AbstractTerm] = {}
     for name, term in network.terms.items():
         if isinstance(term, Prediction) and isinstance(term.function, Recurrent):
@@ -66,6 +71,11 @@ def step_network(network: Network, *, last: bool) -> Network:
         elif isinstance(term, Prediction) and isinstance(term.function, EachStep | LastStep):
             if last or isinstance(term.function, EachStep):
                 terms[name] = Prediction(term.target, term.sources, term.function.layer, term.density)
+        elif whole := sorted(along.intersection(term.nodes)):
+            raise ValueError(
+                f"term '{name}' reads the sequence '{whole[0]}' as a whole, which has no steps to be relaxed one by "
+                "one: make it a prediction by Recurrent, EachStep or LastStep, or use relax() on the whole sequence."
+            )
         elif last:
             terms[name] = term
     used = {node for term in terms.values() for node in term.nodes}
@@ -91,6 +101,10 @@ def track(
     Returns:
         A relaxation whose states are sequences, a state of the network; its residual is the largest over time.
 
+    Raises:
+        ValueError: if a clamp names an unknown node or has a wrong shape, a key is missing, the sequences have
+            different lengths, or a term reads a sequence in another way than step by step or at its end.
+
     Cost: `steps` gradients of the energy, each in as many parts as there are times.
 
     Source: Millidge et al. (2024), temporal predictive coding.
@@ -99,10 +113,10 @@ def track(
     if not recurrent:
         return relax(network, clamps, solver=solver, steps=steps, key=key)
     along = sequences(network)
+    batch, length = batch_size(network, clamps), _length(network, along)
     timed, fixed = ({n: c for n, c in clamps.items() if (n in along) == inside} for inside in (True, False))
     timed = jax.tree.map(lambda values: jnp.swapaxes(values, 0, 1), timed)
-    batch, length = _sizes(network, clamps, along)
-    keys = jax.random.split(jax.random.key(0) if key is None else key, length)
+    keys = jax.random.split(key_for(key, draws=solver.stochastic), length)
 
     def one(contexts: Mapping[str, Array], now: tuple[Clamps, PRNGKeyArray], last: bool) -> tuple[dict, Relaxation]:
         model = step_network(network, last=last)
@@ -112,15 +126,15 @@ def track(
         end = relax(model, known, solver=solver, steps=steps, key=key)
         return {n: recurrent[n].advance(c, end.states[n]) for n, c in contexts.items()}, end
 
-    contexts = {n: jnp.zeros((batch, *network.shapes[n][1:])) for n in recurrent}
+    contexts = {n: jnp.zeros((batch, *network.shapes[n][1:]), network.dtype) for n in recurrent}
     before = jax.tree.map(lambda values: values[:-1], (timed, keys))
     contexts, ends = jax.lax.scan(lambda c, now: one(c, now, False), contexts, before)
     _, end = one(contexts, jax.tree.map(lambda values: values[-1], (timed, keys)), True)
     return _joined(network, ends, end, along)
 
 
-def _sizes(network: Network, clamps: Clamps, along: frozenset[str]) -> tuple[int, int]:
-    """Return (samples, steps of the sequences).
+def _length(network: Network, along: frozenset[str]) -> int:
+    """Return the number of steps of the sequences.
 
     Raises:
         ValueError: if the sequences have different lengths.
@@ -128,7 +142,7 @@ def _sizes(network: Network, clamps: Clamps, along: frozenset[str]) -> tuple[int
     lengths = {network.shapes[name][0] for name in along}
     if len(lengths) != 1:
         raise ValueError(f"the sequences of a network must have one length, got {sorted(lengths)}.")
-    return jax.tree.leaves(dict(clamps))[0].shape[0], lengths.pop()
+    return lengths.pop()
 
 
 def _joined(network: Network, ends: Relaxation, end: Relaxation, along: frozenset[str]) -> Relaxation:

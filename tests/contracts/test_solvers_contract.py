@@ -16,11 +16,14 @@ import hookean.core.builders as builders
 import hookean.inference as inference
 from hookean.core.activation import ACTIVATIONS
 from hookean.core.coordinates import ErrorCoordinates
-from hookean.core.density import DENSITIES
+from hookean.core.density import DENSITIES, Gaussian
+from hookean.core.initialise import Forward, Given, Normal, Sweeps, Zero
 from hookean.core.network import Network
 from hookean.core.parameters import count_parameters
+from hookean.core.precision import DiagonalPrecision
 from hookean.core.term import Prediction
 from hookean.inference import LCA, Asynchronous, Flow, GaussNewton, Gradient, Langevin, Newton, Optax, Projected
+from hookean.inference.curvature import largest_curvature
 from hookean.inference.flow import METHODS
 from hookean.inference.solver import AbstractSolver
 from hookean.registry import exported_classes, exported_functions, nearest
@@ -170,3 +173,40 @@ def test_energy_is_the_sum_of_its_terms_by_name():
 def test_nearest_name_is_found_or_all_are_listed():
     assert nearest("h_1", ["x", "h1", "y"]).startswith("Did you mean 'h1'?")
     assert nearest("zzz", ["x", "h1"]) == "Known: h1, x."
+
+
+SINGLE = {"Flow": Flow(1.0, dt=0.25), "FlowAdaptive": Flow(1.0, dt=0.25, tolerance=1e-2)}
+SINGLE |= {"Newton": Newton(2), "GaussNewtonHalved": GaussNewton(2, halvings=2)}
+
+
+@pytest.mark.parametrize("name", [*SOLVERS, "FlowAdaptive", "GaussNewtonHalved"])
+def test_single_precision_stays_so_while_double_is_on(name):
+    """A latent that nothing predicts, and a frozen precision of another type than the weights."""
+    assert jax.config.jax_enable_x64
+    example = examples.build("mlp" if name.startswith("Gauss") else "decoder")
+    network, clamps = single(example.network), single(dict(example.train))
+    terms = dict(network.terms)
+    density = Gaussian(DiagonalPrecision(jnp.full(network.shapes["h1"], 2.0)))
+    terms["h1"] = eqx.tree_at(lambda t: t.density, terms["h1"], density)
+    network = Network(network.shapes, terms)
+    given = {"solver": (MADE | SINGLE)[name], "steps": 2, "record": True, "unroll": False, "key": jax.random.key(1)}
+    end = relaxed(network, clamps, **given, **(ERRORS if name.startswith("Gauss") else {}))
+    assert {n: v.dtype for n, v in end.states.items()} == dict.fromkeys(network.shapes, jnp.float32)
+    assert not bool(end.diverged().any())
+
+
+def test_first_states_and_curvature_take_the_type_of_the_weights():
+    network = single(examples.build("decoder").network)
+    clamps = single({name: value[0] for name, value in examples.build("decoder").train.items()})
+    for initial in (Forward(), Zero(), Sweeps(), Normal(), Given({})):
+        start = initial(network, clamps, key=jax.random.key(1))
+        assert {v.dtype for v in start.values()} == {jnp.dtype("float32")}
+    batch = jax.tree.map(lambda value: value[None], clamps)
+    found = largest_curvature(network, batch, coordinates=ErrorCoordinates(), iterations=2, key=jax.random.key(1))
+    assert found.dtype == jnp.float32
+    assert float(found[0]) > 1
+
+
+def single(tree):
+    """Return the tree with every number in single precision."""
+    return jax.tree.map(lambda leaf: leaf.astype(jnp.float32) if eqx.is_inexact_array(leaf) else leaf, tree)

@@ -9,14 +9,14 @@ import pytest
 from examples import Example
 from oracles import close, flat, signal
 
-from hookean.algorithms import BP, PC, SweptBP
+from hookean.algorithms import BP, EPC, GN, PC, SweptBP
 from hookean.core.builders import graph, mlp
 from hookean.core.clamp import Masked
 from hookean.core.density import Gaussian
 from hookean.core.edges import SparseEdges, count_edges
 from hookean.core.initialise import Forward, Given, Normal, Sweeps
 from hookean.core.topology import Adjacency, Full, Hierarchical, Random, SmallWorld
-from hookean.inference import Gradient
+from hookean.inference import Gradient, Newton
 from hookean.inference.relax import relax
 from hookean.learning.energy_gradient import settled_gradient
 
@@ -149,6 +149,17 @@ def test_edges_alone_are_the_masked_matrix():
         assert count_edges(term.function.blocks) == sum(b.values.size for b in term.function.blocks)
         total += count_edges(term.function.blocks)
     assert total == whole_matrix(dense)[1].sum() == sum(count_edges(t.function.blocks) for t in dense.term_list)
+
+
+def test_sparse_graphs_where_gradients_are_differentiated():
+    """The curvature that holds the rate of error coordinates, and Newton's steps."""
+    dense, sparse = (build(Hierarchical(lateral=False), sparse=s) for s in (False, True))
+    for algorithm in (EPC(steps=3), PC(Newton(3), steps=2)):
+        a, b = (signal(algorithm, Example(network, {"train": batch()})) for network in (dense, sparse))
+        close(a.relaxation.states, b.relaxation.states, atol=1e-12)
+        assert float(jnp.abs(a.relaxation.states["h1"]).max()) > 0.1
+    with pytest.raises(ValueError, match="GaussNewton needs dense couplings: build the graph with sparse=False"):
+        signal(GN(), Example(sparse, {"train": batch()}))
 
 
 @pytest.mark.parametrize("sparse", [False, True])

@@ -16,7 +16,7 @@ from hookean.core.network import Network
 from hookean.core.observe import observed
 from hookean.core.precision import DiagonalPrecision, FullPrecision
 from hookean.core.term import Prediction
-from hookean.inference import Gradient, Newton
+from hookean.inference import Gradient, Langevin, Newton
 from hookean.inference.recall import recall
 from hookean.inference.relax import relax
 
@@ -110,3 +110,14 @@ def test_error_coordinates_need_the_mask_as_a_node(problem):
     network, values, seen = problem
     with pytest.raises(ValueError, match="part of a predicted node"):
         relax(network, {"x": Masked(values, seen > 0)}, solver=Newton(), steps=1, coordinates=ErrorCoordinates())
+
+
+def test_solvers_that_draw_take_a_key(problem, keys):
+    network, values, seen = problem
+    given = {"solver": Langevin(0.001), "steps": 2}
+    with pytest.raises(ValueError, match="key must be given"):
+        last(network, values, seen, **given)
+    first, other, again = (last(network, values, seen, **given, key=keys(n))[2]["z"] for n in (5, 6, 5))
+    assert np.all(np.isfinite(first))
+    assert np.array_equal(first, again)
+    assert not np.any(first == other)

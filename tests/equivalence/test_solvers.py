@@ -24,6 +24,19 @@ def test_gradient_is_optax_sgd(given, mlp):
     close(a.states, b.states, atol=1e-15)
 
 
+def test_a_rule_may_name_its_nodes(mlp):
+    rules = {"slow": optax.sgd(0.02), "fast": optax.sgd(0.2)}
+    solver = Optax(optax.multi_transform(rules, {"h1": "slow", "h2": "fast", "h3": "slow"}))
+    assert not solver.rests
+    rates = {"h1": 0.02, "h2": 0.2, "h3": 0.02}
+    end = relaxed(mlp.network, mlp.train, solver=solver, steps=2)
+    states = start(mlp, mlp.train)
+    for _ in range(2):
+        gradient = jax.vmap(lambda s: free_gradient(mlp.network, {"x": s["x"], "y": s["y"]}, s))(states)
+        states = states | {n: states[n] - rates[n] * g for n, g in gradient.items()}
+    close(end.states, {n: states[n] for n in end.states}, atol=1e-13)
+
+
 @pytest.mark.parametrize("name", ["mlp", "conv"])
 def test_momentum_by_hand(name):
     """v <- m v + g, x <- x - rate v, from v = 0 for every batch."""

@@ -5,20 +5,25 @@ import re
 import examples
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import pytest
 
 from hookean.algorithms import BP, CN, EP, EPC, IPC, NN, PC, PN, ZIL, SweptBP
 from hookean.algorithms.nudging import Nudge
-from hookean.core.builders import decoder, vgg5
+from hookean.core.builders import decoder, elman, vgg5
+from hookean.core.clamp import Masked
 from hookean.core.coordinates import ErrorCoordinates
-from hookean.core.initialise import Normal
+from hookean.core.density import Gaussian
+from hookean.core.initialise import Given, Normal, Sweeps
 from hookean.core.layers import Dense, identity
 from hookean.core.network import Network
-from hookean.core.precision import DiagonalPrecision, FullPrecision, ScalarPrecision
+from hookean.core.precision import DiagonalPrecision, FullPrecision, ScalarPrecision, ScaledPrecision
 from hookean.core.term import AbstractTerm, Coupling, Prediction
 from hookean.core.topology import SmallWorld
-from hookean.inference import Flow, Gradient
+from hookean.inference import Flow, Gradient, Langevin
 from hookean.inference.relax import relax
+from hookean.inference.schedule import Constant
+from hookean.inference.tracking import step_network, track
 from hookean.registry import UnknownName, find
 
 
@@ -68,6 +73,15 @@ def test_two_terms_on_one_target_need_names(layer):
         Network({"x": 2, "y": 3}, terms)
     named = Network({"x": 2, "y": 3}, {"one": terms[0], "two": terms[1]})
     assert named.term_names == ("one", "two")
+
+
+def test_sequence_of_terms_that_are_no_predictions(layer, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # the checked annotations would come first
+    with raises(
+        "a sequence of terms holds predictions, each named after its target, got a Coupling: "
+        "give the terms as a mapping name -> term."
+    ):
+        Network({"x": 2, "y": 3}, [Prediction("y", "x", layer), Coupling("y", jnp.sum)])
 
 
 def test_forward_on_a_cycle():
@@ -131,6 +145,61 @@ def test_clamps_on_unknown_nodes_and_of_wrong_shapes(mlp):
         run()
 
 
+def test_mask_of_another_batch_size(mlp, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # the checked annotations would come first
+    clamp = Masked(mlp.train["x"], jnp.ones((1, 7), bool))
+    with raises("clamps must share one batch size, got {'x': 3, 'mask of x': 1}."):
+        relax(mlp.network, {"x": clamp}, solver=Gradient(), steps=1)
+
+
+def test_tracking_checks_what_relaxing_checks(keys):
+    network = elman((3, 2), 4, hidden=(5,), key=keys(0))
+    x, y = jnp.zeros((2, 3, 2)), jnp.zeros((2, 4))
+
+    def run(solver=Gradient(), model=network, **clamps):
+        return track(model, clamps, solver=solver, steps=1)
+
+    with raises("clamps name the node 'yy', which is unknown. Did you mean 'y'?"):
+        run(x=x, yy=y)
+    with raises("the clamp on 'x' must have shape (batch, 3, 2), got (2, 4, 2)."):
+        run(x=jnp.zeros((2, 4, 2)), y=y)
+    with raises("clamps must share one batch size, got {'x': 2, 'y': 1}."):
+        run(x=x, y=y[:1])
+    with raises("key must be given: the solver or the initialiser draws random numbers."):
+        run(Langevin(), x=x, y=y)
+
+
+def test_tracking_refuses_terms_that_read_a_sequence_as_a_whole(keys):
+    network = elman((3, 2), 4, hidden=(5,), key=keys(0))
+    terms = network.terms | {"decay": Coupling("h1", lambda h: 0.1 * jnp.sum(h**2))}
+    model = Network(network.shapes, terms)
+    with raises("term 'decay' reads the sequence 'h1' as a whole, which has no steps to be relaxed one by one"):
+        track(model, {"x": jnp.zeros((2, 3, 2)), "y": jnp.zeros((2, 4))}, solver=Gradient(), steps=1)
+    at_the_end = Network(network.shapes, network.terms | {"end": Coupling("y", lambda y: 0.1 * jnp.sum(y**2))})
+    assert "end" in step_network(at_the_end, last=True).terms
+    assert "end" not in step_network(at_the_end, last=False).terms
+
+
+def test_unknown_names_in_options(mlp):
+    def run(solver=Gradient(), **options):
+        return relax(mlp.network, mlp.train, solver=solver, steps=1, **options)
+
+    with raises("Given names 'H1', which is unknown. Did you mean 'h1'? Known: h1, h2, h3, x, y."):
+        run(initial=Given({"H1": jnp.zeros((3, 6))}))
+    with raises("unseen names 'yy', which is unknown. Did you mean 'y'?"):
+        run(initial=Sweeps(1, unseen=("yy",)))
+    with raises("tau names 'h11', which is unknown. Did you mean 'h1'?"):
+        run(Flow(tau={"h11": 2.0}))
+    with raises("by_term names 'h22', which is unknown. Did you mean 'h2'?"):
+        run(schedule=Constant({"h22": 2.0}))
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, float("nan")])
+def test_bad_time_constant(value):
+    with raises(f"tau of 'h1' must be a positive number, got {value}."):
+        Flow(tau={"h1": value})
+
+
 def test_a_start_that_draws_needs_a_key(mlp):
     with raises("key must be given: the solver or the initialiser draws random numbers."):
         relax(mlp.network, mlp.train, solver=Gradient(), steps=1, initial=Normal())
@@ -169,6 +238,42 @@ def test_bad_full_precision():
         FullPrecision(jnp.array([[1.0, 0.5], [0.0, 1.0]]))
     with raises("a full precision must be positive definite; its smallest eigenvalue is not positive."):
         FullPrecision(jnp.array([[1.0, 2.0], [2.0, 1.0]]))
+
+
+@pytest.mark.parametrize("learned", [False, True])
+def test_precision_that_does_not_fit_its_node(learned, layer):
+    def network(precision):
+        return Network({"x": 2, "y": 3}, [Prediction("y", "x", layer, Gaussian(precision))])
+
+    for shape in ((3, 1), (2,), (1, 3)):
+        with raises(
+            f"term 'y' on the node 'y' needs a diagonal precision of shape (3,), or of one that broadcasts to it, "
+            f"got {shape}."
+        ):
+            network(DiagonalPrecision(jnp.ones(shape), learned=learned))
+    with raises("term 'y' on the node 'y' needs a full precision of shape (3, 3), got (4, 4)."):
+        network(ScaledPrecision(FullPrecision(jnp.eye(4), learned=learned), 2.0))
+    for fitting in (DiagonalPrecision(jnp.ones(3)), DiagonalPrecision(jnp.ones(1)), FullPrecision(jnp.eye(3))):
+        network(fitting)
+
+
+def test_precision_of_every_channel_of_an_image():
+    def network(shape):
+        precision = DiagonalPrecision(jnp.full(shape, 2.0))
+        return Network({"x": (4, 2, 3), "y": (4, 2, 3)}, [Prediction("y", "x", jnp.tanh, Gaussian(precision))])
+
+    states = {"x": jnp.zeros((4, 2, 3)), "y": jnp.ones((4, 2, 3))}
+    for shape in ((3,), (1, 3), (4, 1, 1), (4, 2, 3)):
+        assert float(network(shape).energy(states)) == 24.0
+    with raises("got (4,)."):
+        network((4,))
+
+
+def test_array_as_the_precision_of_a_density(monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # the checked annotations would come first
+    with raises("precision must be a number or a precision, got an array of shape (2,). Use DiagonalPrecision(array)"):
+        Gaussian(jnp.array([1.0, 2.0]))
+    assert float(Gaussian(jnp.array(2.0)).precision.value) == 2.0
 
 
 def test_incremental_coding_refuses_what_it_cannot_interleave():
@@ -213,8 +318,6 @@ def test_unknown_name_is_one_sentence_with_the_nearest():
 
 def test_shapes_are_enforced_at_run_time(layer):
     """The tests run with checked annotations: without them this call would broadcast."""
-    from hookean.core.density import Gaussian
-
     with pytest.raises(Exception, match="energy"):
         Gaussian().energy(jnp.zeros(3), jnp.zeros((2, 3)))
 
