@@ -283,10 +283,13 @@ def _task(name: str) -> tuple[Any, dict[str, Any]]:
     from .tasks.suite import ABOUT
 
     members = _tasks()
-    path = _presets().get(name, Path(name))
-    if path.suffix != ".toml":
-        return find(name, members | dict.fromkeys(_presets()), "task or preset"), {}
-    values = read_preset(path)
+    if name in members:
+        return members[name], {}
+    # A preset stands before a task whose name differs from its own in case, hyphens and underscores alone.
+    found = Path(name) if Path(name).suffix == ".toml" else find(name, members | _presets(), "task or preset")
+    if not isinstance(found, Path):
+        return found, {}
+    values = read_preset(found)
     task = find(str(values.pop("task", "classification")), members, "task")
     return task, {key: value for key, value in values.items() if key not in ABOUT}
 

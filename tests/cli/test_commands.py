@@ -149,3 +149,19 @@ def test_an_algorithm_is_one_file_and_one_export(command, monkeypatch, tmp_path)
     assert record.config["algorithm"] == {"name": "Signed", "factor": 0.5}
     assert record.needs == ["weight transport"]
     assert 0 < record.history[-1]["cosine"]["y"] < 1
+
+
+@pytest.mark.parametrize(
+    ("name", "task", "preset"),
+    [
+        ("sampling_cost", tasks.SamplingCost, False),
+        ("sampling-cost", tasks.SamplingCost, True),
+        ("Sampling_Cost", tasks.SamplingCost, True),
+        ("Mlp_mnist_pc_se", tasks.Classification, True),
+        ("Classification", tasks.Classification, False),
+    ],
+)
+def test_a_task_by_its_own_name_stands_before_presets_and_these_are_found_however_spelled(name, task, preset):
+    found, values = cli._task(name)
+    assert found is task
+    assert bool(values) == preset
