@@ -165,3 +165,19 @@ def test_a_task_by_its_own_name_stands_before_presets_and_these_are_found_howeve
     found, values = cli._task(name)
     assert found is task
     assert bool(values) == preset
+
+
+def test_a_suite_needs_no_published_figures(command, tmp_path):
+    ended = command("benchmark", "smoke", "--only=hopfield", "--out=here", "--quiet")
+    assert ended.code == 0, ended.err
+    page = (tmp_path / "here" / "smoke" / "results.md").read_text()
+    assert "### Hopfield" in page
+    assert "There are no published figures to run against." in page
+    assert (tmp_path / "here" / "smoke" / "report.html").exists()
+
+
+def test_published_figures_that_are_asked_for_are_read_before_the_first_run(command, tmp_path):
+    ended = command("benchmark", "smoke", "--only=hopfield", "--out=here", "--published=mine.toml", "--quiet")
+    assert ended.code == 2
+    assert "mine.toml must hold published figures" in ended.err
+    assert not (tmp_path / "here").exists()
