@@ -346,6 +346,9 @@ def _close(records: list[Any], out: Path) -> None:
 
     typer.echo(summary_table(records).text())
     typer.echo(f"Records: {out}\nReport:  {write_report([out], out / 'report.html')}")
+    for record in records:
+        if record.status == "interrupted":
+            typer.echo(f"{record.label} on {record.dataset}, seed {record.seed}: {record.message}", err=True)
     diverged = [record for record in records if record.status == "diverged"]
     for record in diverged:
         typer.echo(f"error: {record.label} on {record.dataset}, seed {record.seed}: {record.message}", err=True)
