@@ -72,6 +72,7 @@ def test_a_space_holds_ranges_choices_and_conditions():
         ({"optimiser.rate": {"low": 0.0, "high": 1.0, "log": True}}, "log .* needs a positive low"),
         ({"epochs": {"low": 1, "high": 4, "step": 9}}, r"step must lie in \(0, 3\]"),
         ({"epochs": {"low": 1, "high": 4, "step": 1, "log": True}}, "step must lie"),
+        ({"epochs": {"low": 1, "high": 3, "step": 0.5}}, "space.epochs: .* whole step, got 0.5; write 1.0"),
         ({"epochs": []}, "must be a list with at least one value"),
         ({"epochs": {"choices": [1], "low": 3}}, "must be a list"),
         ({"epochs": 3}, "space.epochs must be a list of choices or a section"),
