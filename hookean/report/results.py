@@ -9,7 +9,19 @@ from typing import Any
 
 from ..record import Record, find_records
 from .statistics import mean_interval
-from .table import Table, accuracies, cells, demanded, demands, interval, measured, paired_table, percent, spread
+from .table import (
+    Table,
+    accuracies,
+    cells,
+    demanded,
+    demands,
+    interval,
+    measured,
+    paired_table,
+    percent,
+    spread,
+    without,
+)
 
 INTRODUCTION = """# Results
 
@@ -149,7 +161,8 @@ def _measures(records: Sequence[Record], figures: Sequence[Published]) -> Table:
         shown = []
         for name in names:
             told = [f.text() for f in figures if f.measure == name and _of(group[0], f)]
-            value = spread([100 * v for v in measured(group, name)] if name == "accuracy" else measured(group, name))
+            values = measured(group, name)
+            value = spread([100 * v for v in values] if name == "accuracy" else values) + without(values, group)
             shown.append(value + (f" (published {'; '.join(told)})" if told else ""))
         finished = sum(record.status == "finished" for record in group)
         seeds = f"{finished}" + (f" of {len(group)}" if finished < len(group) else "")
