@@ -26,6 +26,8 @@ Sets = Annotated[
 ]
 Download = Annotated[bool, typer.Option("--download", help="Allow a missing data set to be fetched from the hub.")]
 
+#: Where the published figures lie in the source tree.
+PUBLISHED = Path("docs/published.toml")
 #: What the demonstration runs: small enough for a minute on two cores, four algorithms on one network.
 DEMO: dict[str, Any] = {
     "dataset": "digits",
@@ -161,14 +163,21 @@ def search(
 def benchmark(
     suite: Annotated[str, typer.Argument(help="smoke (minutes), small (hours on two cores) or full (needs a GPU).")],
     out: Out = Path("runs/benchmark"),
-    published: Annotated[Path, typer.Option(help="Published figures.")] = Path("docs/published.toml"),
+    published: Annotated[
+        Path | None, typer.Option(help=f"Published figures (default: {PUBLISHED}, where it is there).")
+    ] = None,
     only: Annotated[str, typer.Option(help="Entries to run, separated by commas (default: all).")] = "",
     quiet: Quiet = False,
 ) -> None:
     """Run or resume a suite over all tasks; write a page of results and a report beside the records."""
+    from .report.results import read_published
     from .tasks import suite as suites
     from .tasks.config import read_preset
 
+    if published is None and PUBLISHED.exists():
+        published = PUBLISHED
+    if published is not None:
+        read_published(published)  # what is wrong with it is said before the first run
     entries = suites.suite(suite, {name: read_preset(path) for name, path in _presets().items()}, _tasks())
     if only:
         from .registry import find
@@ -200,7 +209,7 @@ def report(
 @app.command()
 def results(
     folder: Annotated[Path, typer.Argument(help="Folder with records.")] = Path("results"),
-    published: Annotated[Path, typer.Option(help="Published figures.")] = Path("docs/published.toml"),
+    published: Annotated[Path, typer.Option(help="Published figures.")] = PUBLISHED,
     out: Annotated[Path, typer.Option(help="The page to write.")] = Path("docs/results.md"),
 ) -> None:
     """Write the page of results from the record files, beside the published figures."""
@@ -283,10 +292,13 @@ def _task(name: str) -> tuple[Any, dict[str, Any]]:
     from .tasks.suite import ABOUT
 
     members = _tasks()
-    path = _presets().get(name, Path(name))
-    if path.suffix != ".toml":
-        return find(name, members | dict.fromkeys(_presets()), "task or preset"), {}
-    values = read_preset(path)
+    if name in members:
+        return members[name], {}
+    # A preset stands before a task whose name differs from its own in case, hyphens and underscores alone.
+    found = Path(name) if Path(name).suffix == ".toml" else find(name, members | _presets(), "task or preset")
+    if not isinstance(found, Path):
+        return found, {}
+    values = read_preset(found)
     task = find(str(values.pop("task", "classification")), members, "task")
     return task, {key: value for key, value in values.items() if key not in ABOUT}
 
@@ -334,6 +346,9 @@ def _close(records: list[Any], out: Path) -> None:
 
     typer.echo(summary_table(records).text())
     typer.echo(f"Records: {out}\nReport:  {write_report([out], out / 'report.html')}")
+    for record in records:
+        if record.status == "interrupted":
+            typer.echo(f"{record.label} on {record.dataset}, seed {record.seed}: {record.message}", err=True)
     diverged = [record for record in records if record.status == "diverged"]
     for record in diverged:
         typer.echo(f"error: {record.label} on {record.dataset}, seed {record.seed}: {record.message}", err=True)
@@ -341,7 +356,7 @@ def _close(records: list[Any], out: Path) -> None:
         raise typer.Exit(1)
 
 
-def _close_suite(outcomes: Sequence[Any], out: Path, published: Path) -> None:
+def _close_suite(outcomes: Sequence[Any], out: Path, published: Path | None) -> None:
     """Write the page of results and the report of a suite, and exit with 1 if something is missing or diverged."""
     from .record import write_text
     from .report.page import write_report

@@ -9,7 +9,19 @@ from typing import Any
 
 from ..record import Record, find_records
 from .statistics import mean_interval
-from .table import Table, accuracies, cells, demanded, demands, interval, measured, paired_table, percent, spread
+from .table import (
+    Table,
+    accuracies,
+    cells,
+    demanded,
+    demands,
+    interval,
+    measured,
+    paired_table,
+    percent,
+    spread,
+    without,
+)
 
 INTRODUCTION = """# Results
 
@@ -74,17 +86,22 @@ def read_published(path: Path) -> list[Published]:
         raise ValueError(f"{path} must hold published figures as [[figure]] entries: {error}.") from error
 
 
-def results_page(records: Path, published: Path, missing: Mapping[str, str] | None = None) -> str:
+def results_page(records: Path, published: Path | None, missing: Mapping[str, str] | None = None) -> str:
     """Return the page in Markdown. The same files give the same text.
 
     Arguments:
         records: folder with record files at any depth.
-        published: TOML file of published figures.
+        published: TOML file of published figures; None leaves them out.
         missing: part of a suite -> why it has no runs.
+
+    Raises:
+        ValueError: if the folder is that of a single run, or the file of published figures cannot be read.
     """
     everything = find_records(records)
+    if any(path.parent == records for path, _ in everything):
+        raise ValueError(f"{records} is the folder of one run: the page needs one that holds runs as TASK/NAME/... do.")
     found = [record for _, record in everything if record.task == "classification"]
-    known = read_published(published)
+    known = [] if published is None else read_published(published)
     figures = [figure for figure in known if figure.task == "classification"]
     full = [r for r in found if not _reduced(r, figures)]
     reduced = [r for r in found if _reduced(r, figures)]
@@ -144,7 +161,8 @@ def _measures(records: Sequence[Record], figures: Sequence[Published]) -> Table:
         shown = []
         for name in names:
             told = [f.text() for f in figures if f.measure == name and _of(group[0], f)]
-            value = spread([100 * v for v in measured(group, name)] if name == "accuracy" else measured(group, name))
+            values = measured(group, name)
+            value = spread([100 * v for v in values] if name == "accuracy" else values) + without(values, group)
             shown.append(value + (f" (published {'; '.join(told)})" if told else ""))
         finished = sum(record.status == "finished" for record in group)
         seeds = f"{finished}" + (f" of {len(group)}" if finished < len(group) else "")
@@ -284,6 +302,8 @@ def _scaled(network: dict[str, Any]) -> bool:
 
 def _missing(records: Sequence[Record], figures: Sequence[Published]) -> str:
     """Return a sentence per published network and data set without a run of ours."""
+    if not figures:
+        return "There are no published figures to run against."
     lines = []
     wanted: dict[tuple[str, str], list[str]] = {}
     for figure in figures:

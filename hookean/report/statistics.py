@@ -63,5 +63,6 @@ def paired(first: Mapping[int, float], second: Mapping[int, float]) -> Paired | 
         return None
     differences = [first[seed] - second[seed] for seed in common]
     interval = mean_interval(differences)
-    varies = interval.n > 1 and interval.sd > 0
+    size = max(abs(values[seed]) for values in (first, second) for seed in common)
+    varies = interval.n > 1 and interval.sd > 1e-12 * size  # more than what rounding leaves
     return Paired(interval, float(stats.ttest_1samp(differences, 0.0).pvalue) if varies else math.nan)

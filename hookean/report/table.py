@@ -125,7 +125,8 @@ def measured_table(records: Sequence[Record]) -> Table:
         found = {name: measured(group, name) for name in names}
         finished = [r for r in group if r.status == "finished"]
         seeds = f"{len(finished)}" + (f" of {len(group)}" if len(finished) < len(group) else "")
-        rows.append([dataset, network, label, *(spread(found[name]) for name in names), seeds, _seconds(group)])
+        shown = [spread(values) + without(values, group) for values in found.values()]
+        rows.append([dataset, network, label, *shown, seeds, _seconds(group)])
         rows[-1] += demands(group, costs)
     header = ["data", "network", "label", *names, "seeds", "s/run", *costs]
     caption = "Mean ± standard deviation over seeds; seconds of a run are means over finished seeds."
@@ -137,6 +138,12 @@ def measured(records: Iterable[Record], name: str) -> list[float]:
     """Return the finite values of one measure over the finished runs."""
     found = [(r.test or {}).get(name) for r in records if r.status == "finished"]
     return [float(value) for value in found if value is not None and math.isfinite(value)]
+
+
+def without(values: Sequence[float], group: Sequence[Record]) -> str:
+    """Say how many finished runs a mean is over where some of them have no finite value."""
+    finished = sum(record.status == "finished" for record in group)
+    return f" ({len(values)} of {finished})" if 0 < len(values) < finished else ""
 
 
 def spread(values: Sequence[float]) -> str:

@@ -87,13 +87,10 @@ class Classification(AbstractTask, frozen=True):
     download: bool = False
 
     def cell(self) -> tuple[str, ...]:
-        label = self.label or str(self.algorithm.get("name"))
-        return (
-            self.dataset.lower(),
-            network_label(self.network_options()).replace(" ", "-"),
-            label,
-            f"seed-{self.seed}",
-        )
+        rule = find(str(self.algorithm["name"]), exported_classes(algorithms, AbstractAlgorithm), "algorithm")
+        network = network_label(self.network_options()).replace(" ", "-")
+        places = (self.dataset.lower(), network, self.label or rule.label)
+        return (*map(_folder, places), f"seed-{self.seed}")
 
     def network_options(self) -> dict[str, Any]:
         """Return the builder's name and options."""
@@ -107,6 +104,12 @@ class Classification(AbstractTask, frozen=True):
             return run(self, folder, resume=resume, quiet=quiet, watch=watch)
         with jax.enable_x64(True):
             return run(self, folder, resume=resume, quiet=quiet, watch=watch)
+
+
+def _folder(name: str) -> str:
+    """Return a name as that of one folder: no separator, and none that stands for a folder above."""
+    plain = name.replace("/", "-").replace("\\", "-")
+    return plain if plain.strip(".") else "-" * len(plain)
 
 
 @dataclasses.dataclass(frozen=True)

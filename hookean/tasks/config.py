@@ -17,7 +17,7 @@ T = TypeVar("T", bound=AbstractTask)
 
 
 def configure(task: type[T], values: Mapping[str, Any]) -> T:
-    """Return the validated config of a task; "none" stands for None where that is allowed.
+    """Return the validated config of a task; "none" stands for None where that is allowed and is no word of the option.
 
     Raises:
         ConfigError: naming the first wrong key, what it must be and what it got.
@@ -38,7 +38,9 @@ def _with_none(model: type[pydantic.BaseModel], values: Mapping[str, Any]) -> di
     found = dict(values)
     for name, value in found.items():
         annotation = model.model_fields[name].annotation if name in model.model_fields else None
-        if value == NONE and type(None) in typing.get_args(annotation):
+        kinds = typing.get_args(annotation)
+        words = [word for kind in kinds for word in typing.get_args(kind)]  # of a Literal
+        if value == NONE and type(None) in kinds and NONE not in words:
             found[name] = None
         elif isinstance(value, Mapping) and isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel):
             found[name] = _with_none(annotation, value)

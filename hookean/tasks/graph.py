@@ -264,10 +264,11 @@ def _ask(
 
 
 def _draw(stage: Stage, loaded: Data, number: int, rows: tuple[Any, ...], made: np.ndarray) -> None:
-    labels = loaded.test.labels
-    chosen = [int(np.flatnonzero(labels[: len(rows[0])] == c)[0]) for c in range(loaded.number_of_classes)][:number]
+    labels = loaded.test.labels[: len(rows[0])]
+    classes = np.unique(labels)[:number]  # a few test images need not hold all
+    chosen = [int(np.flatnonzero(labels == c)[0]) for c in classes]
     mean, std = np.asarray(loaded.transform.mean), np.asarray(loaded.transform.std)
-    pictures = np.stack([*(np.asarray(row)[np.asarray(chosen)] for row in rows), made[: len(chosen)]])
+    pictures = np.stack([*(np.asarray(row)[np.asarray(chosen)] for row in rows), made[classes]])
     grey = np.clip((pictures * std + mean).mean(axis=-1), 0, 1)
     stage.keep_arrays({"answers": np.round(255 * grey).astype(np.uint8)})
     names = ["test image", "clamped half", "completed", "reconstructed", "generated from the label"]

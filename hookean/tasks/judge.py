@@ -60,9 +60,9 @@ class Judge:
     The judge is trained once for a data set and stored in the cache folder, so that all runs have the same one.
     """
 
-    def __init__(self, stage: Stage, data: Data, *, subset: int | None = None, epochs: int = SETTINGS["epochs"]):
+    def __init__(self, stage: Stage, data: Data, *, epochs: int = SETTINGS["epochs"]):
         self.transform = data.transform
-        images, labels = data.train.inputs[:subset], data.train.labels[:subset]
+        images, labels = data.train.inputs, data.train.labels
         fresh = network(data.shape, data.number_of_classes)
         digest = hashlib.sha256(images.tobytes() + json.dumps(SETTINGS | {"epochs": epochs}).encode()).hexdigest()[:16]
         path = cache_folder() / "judges" / f"{data.name.lower()}-{digest}.safetensors"

@@ -42,9 +42,10 @@ def count(
     logp = jax.nn.log_softmax(-energies)
     classes = logp.shape[-1]
     best = jnp.argmax(logp, axis=-1)
-    right = (best == labels).astype(weights.dtype)
-    # The rank of the label: how many classes are more probable.
     own = jnp.take_along_axis(logp, labels[:, None], axis=1)
+    known = ~jnp.isnan(own[:, 0])  # what is no number has named no class
+    right = ((best == labels) & known).astype(weights.dtype)
+    # The rank of the label: how many classes are more probable.
     rank = jnp.sum(logp > own, axis=-1)
     confidence = jnp.exp(jnp.max(logp, axis=-1))
     bins = jnp.clip((confidence * BINS).astype(int), 0, BINS - 1)
@@ -55,7 +56,7 @@ def count(
     return Counts(
         samples=jnp.sum(weights),
         top1=jnp.sum(weights * right),
-        top5=jnp.sum(weights * (rank < 5)),
+        top5=jnp.sum(weights * ((rank < 5) & known)),
         cross_entropy=-jnp.sum(weights * own[:, 0]),
         energy=jnp.sum(weights * jnp.take_along_axis(energies, labels[:, None], axis=1)[:, 0]),
         confusion=jnp.zeros((classes, classes)).at[labels, best].add(weights),

@@ -35,6 +35,8 @@ BATCH = 250
 ODIN_STEPS = (0.0, 0.005, 0.01, 0.02, 0.04, 0.08)
 #: Images of every set that are kept for pictures.
 SHOWN = 8
+#: Foreign sets that are the known one, spoiled.
+SPOILINGS = ("noise", "rotation", "blur")
 #: Bins of the distribution of energies.
 BINS = 24
 
@@ -111,6 +113,12 @@ class OutOfDistribution(AbstractExperiment, frozen=True):
         self.resolved()
         for name in self.foreign:
             self._foreign(name)
+        known = find(self.dataset, _sets(), "data set")
+        kinds = [name if name in SPOILINGS else find(name, _sets(), "data set") for name in self.foreign]
+        if known in kinds:
+            raise ConfigError(f"foreign: {known.__name__} is the known set. Leave it out.")
+        if len(set(kinds)) < len(kinds):
+            raise ConfigError(f"foreign: the sets must differ from each other, got {list(self.foreign)}.")
 
     def measure(self, stage: Stage) -> None:
         with stage.timed("data"):
@@ -157,6 +165,8 @@ class OutOfDistribution(AbstractExperiment, frozen=True):
 
         def other(known: Data) -> tuple[str, Split]:
             loaded, (height, width, _) = kind().load(download=self.download), known.test.inputs.shape[1:]
+            if loaded.test.inputs.ndim != 4:
+                raise ConfigError(f"foreign: the sets must hold images, got {loaded.label}.")
             coloured = loaded.test.inputs.shape[3] == 3
             return loaded.label + (", grey" if coloured else ""), corruption.grey(loaded.test, height, width)
 

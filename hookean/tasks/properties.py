@@ -12,6 +12,7 @@ import pydantic
 
 from ..algorithms.contract import AbstractAlgorithm, TrainState, steps_on
 from ..algorithms.feedback import AbstractFeedbackAlignment
+from ..core import builders
 from ..core.network import Network
 from ..core.parameters import count_parameters, split
 from ..core.term import Prediction
@@ -19,6 +20,8 @@ from ..inference.asynchronous import Asynchronous
 from ..inference.solver import AbstractSolver
 from ..learning.turned import turn, turned
 from ..record import Chart
+from ..registry import exported_functions
+from .build import ConfigError, options, resolve
 from .classification import build
 from .classifying import AbstractClassifying, Course, owned, with_rules
 from .experiment import Stage
@@ -70,6 +73,12 @@ class Properties(AbstractClassifying, frozen=True):
             if not values or not all(0 < value <= most for value in values):
                 raise ValueError(f"{name} must hold numbers above 0, at most {most}, got {list(values)}")
         return self
+
+    def check(self) -> None:
+        super().check()
+        builder = resolve(self.network, exported_functions(builders), "network")[0]
+        if not {"hidden", "depth"} & set(options(builder)):
+            raise ConfigError(f"network: {builder.__name__} has convolutions, of which no units can be lost; use mlp.")
 
     def measure(self, stage: Stage) -> None:
         with stage.timed("data"):

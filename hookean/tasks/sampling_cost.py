@@ -28,6 +28,7 @@ from ..inference.relax import Result, relax
 from ..record import Chart
 from ..registry import exported_classes, find
 from .boltzmann import Boltzmann, bits_of, bonded, drawn_bits, machine, means
+from .build import ConfigError
 from .experiment import AbstractExperiment, Stage
 from .fit import fit
 
@@ -70,7 +71,7 @@ class SamplingCost(AbstractExperiment, frozen=True):
     dataset: str = "mnist"
     hidden: int = pydantic.Field(default=128, ge=1)
     epochs: int = pydantic.Field(default=10, ge=1)
-    after: tuple[pydantic.PositiveInt, ...] = (1, 3, 10)
+    after: tuple[pydantic.PositiveInt, ...] = pydantic.Field(default=(1, 3, 10), min_length=1)
     chains: int = pydantic.Field(default=20, ge=2)
     sweeps: int = pydantic.Field(default=2000, ge=20)
     residual: float = pydantic.Field(default=1e-3, gt=0, lt=1)
@@ -82,22 +83,23 @@ class SamplingCost(AbstractExperiment, frozen=True):
         network = f"{self.hidden}-hidden"
         return {"label": self.label or network, "algorithm": "PCD-1 and PC", "network": network, "dataset": dataset}
 
+    def check(self) -> None:
+        if max(self.after) > self.epochs:
+            raise ConfigError(f"after must name epochs from 1 to epochs, {self.epochs}, got {list(self.after)}.")
+
     def measure(self, stage: Stage) -> None:
         train, _, test, _ = bits_of(self.dataset, 100, self.subset, self.download)
         directions = np.linalg.svd(train / 255 - (train / 255).mean(axis=0), full_matrices=False)[2][:COMPONENTS]
-        found: dict[str, list[dict[str, Any]]] = {"Gibbs sampling": [], "PC relaxation": []}
 
         def sampled(state: Any, epoch: int) -> dict[str, Any]:
-            if epoch in self.after:
-                found["Gibbs sampling"].append(
-                    {"epoch": epoch} | self.sampling(machine(state.network), state.memory, directions)
-                )
-            return {}
+            if epoch not in self.after:
+                return {}
+            return {"inference": self.sampling(machine(state.network), state.memory, directions)}
 
         def relaxed(state: Any, epoch: int) -> dict[str, Any]:
-            if epoch in self.after:
-                found["PC relaxation"].append({"epoch": epoch} | self.relaxing(state.network, test[: self.chains]))
-            return {}
+            if epoch not in self.after:
+                return {}
+            return {"inference": self.relaxing(state.network, test[: self.chains])}
 
         rates = means(train)
         key = jax.random.key(self.seed)
@@ -111,7 +113,7 @@ class SamplingCost(AbstractExperiment, frozen=True):
         # Steps of 0.05 are stable for the weights that arise here; what is measured chooses its rate by the curvature.
         pc = PC(solver=Gradient(0.05), steps=20, initial=Zero(), optimiser=optax.adam(1e-3))
         fit(stage, pc, latent, rows, drawn_bits, after=relaxed, part="network", **options)
-        self.fill(stage, found)
+        self.fill(stage)
 
     def sampling(
         self, rbm: RestrictedBoltzmann, particles: Float[Array, "many d"], directions: Float[np.ndarray, "k d"]
@@ -167,8 +169,16 @@ class SamplingCost(AbstractExperiment, frozen=True):
         passes = 2 * (float(jnp.mean(end.steps)) + 1)
         return {"passes": passes, "seconds": seconds / len(bits), "settled share": settled}
 
-    def fill(self, stage: Stage, found: dict[str, list[dict[str, Any]]]) -> None:
+    def fill(self, stage: Stage) -> None:
         """Write the last measures as the result, and the course over training as charts."""
+        found = {
+            name: [
+                {"epoch": entry["epoch"]} | entry["inference"]
+                for entry in stage.record.history
+                if entry["part"] == part and "inference" in entry
+            ]
+            for name, part in (("Gibbs sampling", "machine"), ("PC relaxation", "network"))
+        }
         (sampling, relaxing) = (entries[-1] for entries in found.values())
         stage.record.test = {
             "passes a draw": sampling["passes"],

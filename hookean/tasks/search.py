@@ -15,7 +15,7 @@ import tomli_w
 
 from .. import data
 from ..data.dataset import AbstractDataset
-from ..record import Chart, write_text
+from ..record import Chart, Record, write_record, write_text
 from ..registry import UnknownName, exported_classes, find
 from .build import ConfigError, network_label
 from .classification import Classification
@@ -115,21 +115,40 @@ class Search(AbstractExperiment, frozen=True):
                 wrong = wrong or error
         raise ConfigError(f"space.{dimension.path}: none of its values makes a config. {wrong}") from wrong
 
+    def _run(self, folder: Path, resume: bool, quiet: bool) -> Record:
+        record = super()._run(folder, resume, quiet)
+        done = int((record.test or {}).get("trials", 0))
+        if self.minutes is not None and done < self.trials:
+            record.status, record.finished = "interrupted", None
+            record.message = (
+                f"The {self.minutes:g} minutes were over after {done} of {self.trials} trials. "
+                "Run the same command again to go on (with --resume, if it is hookean run)."
+            )
+            write_record(folder, record)
+        return record
+
     def measure(self, stage: Stage) -> None:
         trials = self.open(stage.folder)
-        with self._helpers(stage.folder), stage.progress("trials", self.trials) as bar:
-            ended = [trial for trial in trials.counted() if trial.state.is_finished()]
-            bar.advance(len(ended))
-            trials.work(self.trials, self._seconds(), lambda trial: bar.advance(note=_note(trial)))
+        with stage.progress("trials", self.trials) as bar:
+
+            def show(note: str = "") -> None:
+                """Show how many trials have ended, those of other processes among them."""
+                ended = sum(trial.state.is_finished() for trial in trials.counted())
+                if ended > bar.done:
+                    bar.advance(ended - bar.done, note=note)
+
+            with self._helpers(stage.folder):
+                show()
+                trials.work(self.trials, self._seconds(), lambda trial: show(_note(trial)))
+            show()
         self._report(stage, trials)
 
     def open(self, folder: Path) -> Trials:
         """Return the trials of this search in its folder, new or those that are there."""
-        config = {key: value for key, value in self.model_dump().items() if key not in self.may_change}
         return Trials(
             folder,
             "/".join(self.cell()),
-            json.dumps(config, sort_keys=True),
+            _fixed(self.model_dump()),
             self.config,
             read_space(self.space),
             self.objectives,
@@ -164,11 +183,14 @@ class Search(AbstractExperiment, frozen=True):
         """Fill the record, and write the table of the trials and the preset of the best."""
         rows = [self._row(trials, trial) for trial in trials.counted() if trial.state.is_finished()]
         best = [trial.number for trial in trials.study.best_trials]
+        if best and len(self.objectives) == 1:  # trials with the same figure are no front
+            best = [trials.study.best_trial.number]
         found = {"objectives": {o: OBJECTIVES[o] for o in self.objectives}, "best": best, "trials": rows}
         write_text(stage.folder / "trials.json", json.dumps(found, indent=1) + "\n")
         states = [row["state"] for row in rows]
         record = stage.record
-        record.test = {"trials": len(rows), "pruned": states.count("pruned"), "failed": states.count("fail")}
+        counts = {"trials": len(rows), "pruned": states.count("pruned"), "failed": states.count("fail")}
+        record.test = {name: float(number) for name, number in counts.items()}
         if not best:
             why = sorted({str(row["reason"]) for row in rows})
             stage.diverged(f"no trial came to an end. {' '.join(why)}")
@@ -233,6 +255,12 @@ def work(folder: str) -> None:
     config = configure(Search, {key: value for key, value in values.items() if key != "task"})
     with jax.enable_x64(True) if config.double_precision else contextlib.nullcontext():
         config.open(Path(folder)).work(config.trials, config._seconds(), lambda trial: None)
+
+
+def _fixed(config: Mapping[str, Any]) -> str:
+    """Return as text what must stay the same when a search goes on."""
+    kept = {key: value for key, value in config.items() if key not in (*Search.may_change, "task")}
+    return json.dumps(kept, sort_keys=True)
 
 
 def _importance(trials: Trials) -> list[Chart]:

@@ -127,6 +127,10 @@ def _range(path: str, given: dict[str, Any]) -> Dimension:
         raise ConfigError(f"{where}: log is true or false and needs a positive low, got log {log!r} and low {low!r}.")
     if step is not None and not (_number(step) and 0 < step <= high - low and not log):
         raise ConfigError(f"{where}: step must lie in (0, {high - low}], without log, got {step!r}.")
+    if step is not None and isinstance(low, int) and isinstance(high, int) and not isinstance(step, int):
+        raise ConfigError(
+            f"{where}: a range of whole numbers needs a whole step, got {step!r}; write {float(low)} for other numbers."
+        )
     return Dimension(path, **given)
 
 

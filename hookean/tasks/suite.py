@@ -8,6 +8,7 @@ from typing import Any
 
 from ..data.dataset import DataError
 from ..record import Record
+from ..registry import UnknownName
 from .build import ConfigError
 from .contract import AbstractTask
 from .grid import run_all, study
@@ -80,7 +81,7 @@ def run_suite(
         folder = out / entry.task.name / entry.name  # as below `results/`
         try:
             records = run_all(study(entry.task, entry.values, {}, entry.seeds), folder, resume=True, quiet=quiet)
-        except (DataError, ConfigError) as error:
+        except (DataError, ConfigError, UnknownName) as error:
             missing = str(error)
         outcomes.append(Outcome(entry, records, missing, time.perf_counter() - began))
         tell(outcomes[-1])

@@ -88,7 +88,6 @@ class Tracking(AbstractExperiment, frozen=True):
         errors = {name: np.square(np.asarray(z - test["z"])).mean((0, 2)) for name, z in guesses.items()}
         following = {"Kalman, next observation": float(jnp.mean(jnp.square(kalman - test["x"])))}
         following["temporal PC, next observation"] = self._next(true, system, test)
-        curve: list[float] = []
 
         def after(state: TrainState, epoch: int) -> dict[str, Any]:
             return {"next observation": self._next(state.network, system, test)}

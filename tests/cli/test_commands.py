@@ -149,3 +149,35 @@ def test_an_algorithm_is_one_file_and_one_export(command, monkeypatch, tmp_path)
     assert record.config["algorithm"] == {"name": "Signed", "factor": 0.5}
     assert record.needs == ["weight transport"]
     assert 0 < record.history[-1]["cosine"]["y"] < 1
+
+
+@pytest.mark.parametrize(
+    ("name", "task", "preset"),
+    [
+        ("sampling_cost", tasks.SamplingCost, False),
+        ("sampling-cost", tasks.SamplingCost, True),
+        ("Sampling_Cost", tasks.SamplingCost, True),
+        ("Mlp_mnist_pc_se", tasks.Classification, True),
+        ("Classification", tasks.Classification, False),
+    ],
+)
+def test_a_task_by_its_own_name_stands_before_presets_and_these_are_found_however_spelled(name, task, preset):
+    found, values = cli._task(name)
+    assert found is task
+    assert bool(values) == preset
+
+
+def test_a_suite_needs_no_published_figures(command, tmp_path):
+    ended = command("benchmark", "smoke", "--only=hopfield", "--out=here", "--quiet")
+    assert ended.code == 0, ended.err
+    page = (tmp_path / "here" / "smoke" / "results.md").read_text()
+    assert "### Hopfield" in page
+    assert "There are no published figures to run against." in page
+    assert (tmp_path / "here" / "smoke" / "report.html").exists()
+
+
+def test_published_figures_that_are_asked_for_are_read_before_the_first_run(command, tmp_path):
+    ended = command("benchmark", "smoke", "--only=hopfield", "--out=here", "--published=mine.toml", "--quiet")
+    assert ended.code == 2
+    assert "mine.toml must hold published figures" in ended.err
+    assert not (tmp_path / "here").exists()

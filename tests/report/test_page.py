@@ -137,6 +137,13 @@ def test_runs_without_an_end_stand_at_the_top_with_their_message(tmp_path, statu
     assert tree.text.index(message) < tree.text.index("Learning curves")
 
 
+def test_a_section_whose_runs_finished_without_a_figure_says_so(tmp_path):
+    run = builders.record(shown=["loss"], test={"loss": float("nan")})
+    text = Tree(render(builders.write(tmp_path, run))).text
+    assert "No run on MNIST with mlp has a figure." in text
+    assert "has finished" not in text
+
+
 def test_a_section_without_a_finished_run_says_so(tmp_path):
     run = builders.record(status="diverged", message="too fast", test=None, history=[], relaxation=None)
     run.confusion = run.calibration = None

@@ -96,3 +96,16 @@ def test_studies_have_a_table_each_with_held_out_and_test(page, example, tmp_pat
     assert cells == ["mlp of 16 layers", "deep", "70.00 ± 0.00", "90.50 ± 0.71", "2", "0.02", "0.250", "18", "3"]
     assert rows[0].startswith("| mlp of 4 layers")
     assert "| deep |" not in text[: text.index("## Studies")]
+
+
+def test_the_folder_of_one_run_is_refused_in_words(page, tmp_path):
+    page()
+    with pytest.raises(ValueError, match=r"0 is the folder of one run"):
+        results_page(tmp_path / "records" / "0", tmp_path / "published.toml")
+
+
+def test_a_page_without_published_figures(page, tmp_path):
+    page()
+    text = results_page(tmp_path / "records", None)
+    assert "90.50 ± 0.71" in text
+    assert "no published figures" in text

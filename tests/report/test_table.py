@@ -35,6 +35,8 @@ def test_pairs_are_common_seeds_only():
     assert found.p == pytest.approx(2 / math.pi * math.atan(1 / 3))
     assert paired({0: 1.0}, {1: 1.0}) is None
     assert math.isnan(paired({0: 1.0, 1: 1.0}, {0: 0.0, 1: 0.0}).p)
+    # Differences of 0.1 each, which rounding makes differ.
+    assert math.isnan(paired({0: 0.9, 1: 0.7, 2: 0.4}, {0: 0.8, 1: 0.6, 2: 0.3}).p)
 
 
 def test_the_summary_counts_finished_seeds_only(example):
@@ -44,6 +46,12 @@ def test_the_summary_counts_finished_seeds_only(example):
     assert row[3] == "90.50 ± 0.71"
     assert row[5] == "2 of 3"
     assert row[6:] == ["1.0e-02", "0.500", "3.0"]
+
+
+def test_a_mean_over_some_of_the_seeds_says_over_how_many(example):
+    found = [example(seed, shown=["loss"], test={"loss": loss}) for seed, loss in enumerate((1.0, 3.0, math.nan))]
+    (row,) = summary_table(found).rows
+    assert row[3:5] == ["2 ± 1.4 (2 of 3)", "3"]
 
 
 def test_the_table_as_text_and_as_markdown_holds_every_cell(example):

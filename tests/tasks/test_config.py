@@ -142,6 +142,22 @@ def test_grid_is_every_combination_with_every_seed():
     assert len({c.cell() for c in configs}) == 12
 
 
+@pytest.mark.parametrize(
+    ("given", "folder"),
+    [
+        ({"algorithm": "pc"}, "PC"),
+        ({"algorithm": "PC"}, "PC"),
+        ({"algorithm": "ipc"}, "iPC"),
+        ({"label": "mine, rate 0.1"}, "mine, rate 0.1"),
+        ({"label": "../../escape"}, "..-..-escape"),
+        ({"label": "a\\b"}, "a-b"),
+        ({"label": ".."}, "--"),
+    ],
+)
+def test_a_folder_is_called_as_the_run_is_and_stays_inside(given, folder):
+    assert configure(Classification, given).cell() == ("digits", "mlp", folder, "seed-0")
+
+
 def test_none_is_said_in_words_and_written_back():
     config = configure(Classification, {"dataset": "iris", "algorithm": {"name": "PC", "steps": "none"}})
     resolved = resolve_config(config)

@@ -153,6 +153,7 @@ def test_a_suite_goes_on_past_failures(tmp_path):
         Entry("good", Toy, {"epochs": 1}, 2),
         Entry("diverges", Toy, {"fail": "diverged"}, 1),
         Entry("lacks data", Toy, {"fail": "data"}, 1),
+        Entry("names nothing", tasks.Classification, {"dataset": "digit"}, 1),
         Entry("last", Toy, {"epochs": 1}, 1),
     ]
     told = []
@@ -161,9 +162,11 @@ def test_a_suite_goes_on_past_failures(tmp_path):
         ["finished", "finished"],
         ["diverged"],
         [],
+        [],
         ["finished"],
     ]
     assert outcomes[2].missing == "no toy data found."
+    assert "no data set called 'digit'" in outcomes[3].missing
     assert told == outcomes
     assert (tmp_path / "toy" / "good" / "table" / "mlp" / "toy" / "seed-1" / "record.json").exists()
 

@@ -22,6 +22,13 @@ def test_one_graph_answers_four_questions(tmp_path):
     assert np.any(pictures[0, :, 4:] != pictures[2, :, 4:])
 
 
+def test_a_graph_that_is_asked_little_shows_the_classes_that_there_are(tmp_path):
+    changes = {"asked": 2, "tested": 20, "subset": 150, "validation": 20, "network": {"name": "graph", "hidden": [4]}}
+    record = Graph(**Graph.smoke | changes).run(tmp_path, quiet=True)
+    assert record.status == "finished"
+    assert read_arrays(tmp_path)["answers"].shape == (5, 2, 8, 8)
+
+
 def test_backpropagation_needs_a_graph_without_cycles(tmp_path):
     with pytest.raises(ConfigError, match="cycle"):
         Graph(**Graph.smoke | {"algorithm": {"name": "BP"}}).run(tmp_path, quiet=True)

@@ -69,3 +69,9 @@ def test_energy_by_hand(measured):
     entropies = -np.log(probabilities[np.arange(SAMPLES), labels])
     expected = {"gaussian": squares, "categorical": entropies}[output].mean()
     assert found["energy"] == pytest.approx(expected, rel=1e-6)
+
+
+def test_energies_that_are_no_numbers_are_never_right():
+    energies = jnp.array([[jnp.nan] * 7, [0.0, 1, 2, 3, 4, 5, 6]])
+    found = metrics.summarise(metrics.count(energies, jnp.array([0, 4]), jnp.ones(2)))
+    assert (found["accuracy"], found["top5"]) == (0.0, 0.5)

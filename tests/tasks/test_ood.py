@@ -71,6 +71,9 @@ def test_a_diverged_cell_is_named_and_the_others_go_on(tmp_path):
     [
         ({"foreign": ["fashion_mnst"]}, "fashion_mnst.*FashionMNIST"),
         ({"foreign": []}, "foreign"),
+        ({"foreign": ["noise", "Digits"]}, "foreign: Digits is the known set"),
+        ({"foreign": ["mnist", "blur", "MNIST"]}, "foreign: the sets must differ"),
+        ({"foreign": ["noise", "noise"]}, "foreign: the sets must differ"),
         ({"network": {"name": "mlp", "hiden": [3]}}, "hiden.*hidden"),
     ],
 )
@@ -83,4 +86,10 @@ def test_the_known_set_must_be_grey_images(tmp_path):
     values = SMALL | {"dataset": "iris"}
     with pytest.raises(ConfigError, match="grey images"):
         configure(OutOfDistribution, values | {"validation": 30}).run(tmp_path, quiet=True)
+    assert not np.any([path.suffix == ".safetensors" for path in tmp_path.iterdir()])
+
+
+def test_foreign_sets_must_be_images(tmp_path):
+    with pytest.raises(ConfigError, match="foreign: the sets must hold images, got Iris"):
+        configure(OutOfDistribution, SMALL | {"foreign": ["noise", "iris"]}).run(tmp_path, quiet=True)
     assert not np.any([path.suffix == ".safetensors" for path in tmp_path.iterdir()])

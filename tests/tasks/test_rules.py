@@ -57,6 +57,12 @@ def test_properties_are_measured_where_the_rule_has_them(algorithm, turns, moves
     assert set(record.shown) >= {"accuracy", "products awaited"}
 
 
+def test_properties_refuse_convolutions():
+    with pytest.raises(ConfigError, match="network: vgg5 has convolutions"):
+        Properties(dataset="mnist", network="vgg5").check()
+    Properties(network="residual_mlp").check()
+
+
 def test_properties_refuse_what_is_no_share():
     with pytest.raises(ValueError, match="shares must hold numbers above 0, at most 1"):
         Properties(shares=[2.0])

@@ -72,6 +72,7 @@ def test_a_space_holds_ranges_choices_and_conditions():
         ({"optimiser.rate": {"low": 0.0, "high": 1.0, "log": True}}, "log .* needs a positive low"),
         ({"epochs": {"low": 1, "high": 4, "step": 9}}, r"step must lie in \(0, 3\]"),
         ({"epochs": {"low": 1, "high": 4, "step": 1, "log": True}}, "step must lie"),
+        ({"epochs": {"low": 1, "high": 3, "step": 0.5}}, "space.epochs: .* whole step, got 0.5; write 1.0"),
         ({"epochs": []}, "must be a list with at least one value"),
         ({"epochs": {"choices": [1], "low": 3}}, "must be a list"),
         ({"epochs": 3}, "space.epochs must be a list of choices or a section"),
@@ -107,6 +108,11 @@ def test_wrong_searches_are_named(changes, kind, message):
 def test_wrong_options_are_named(changes):
     with pytest.raises(ConfigError, match=f"^{next(iter(changes))}: .* got"):
         search(changes)
+
+
+def test_no_pruner_is_not_the_default_pruner():
+    used = {given: search({"pruner": given} if given else {})._pruner() for given in (None, "halving", "none")}
+    assert used == {None: "median", "halving": "halving", "none": "none"}
 
 
 def test_a_choice_that_makes_no_config_is_left_to_its_trial():
@@ -371,6 +377,40 @@ def test_a_search_leaves_the_front_and_never_looks_at_the_test_split(tmp_path, b
     assert (more.status, more.test["trials"]) == ("finished", 4)
     with pytest.raises(AssertionError, match="looked at"):  # the guard does see a look
         configs[0].run(tmp_path / "best", quiet=True)
+
+
+def test_of_trials_with_the_same_figure_one_is_the_best(tmp_path):
+    space = {"label": ["a", "b", "c"]}
+    configure(Search, SMALL | {"space": space, "sampler": "random"}).run(tmp_path, quiet=True)
+    found = json.loads((tmp_path / "trials.json").read_text())
+    assert len({row["values"]["accuracy"] for row in found["trials"]}) == 1
+    assert found["best"] == [0]
+    assert "variants" not in tomllib.loads((tmp_path / "best.toml").read_text())
+
+
+def test_a_search_whose_time_is_up_or_that_is_asked_for_more_goes_on(tmp_path, monkeypatch, capsys):
+    space = {"label": ["a", "b", "c", "d"]}
+    values = SMALL | {"space": space, "sampler": "random", "trials": 2}
+    record = configure(Search, values | {"minutes": 1e-9}).run(tmp_path, quiet=True)
+    stored = read_record(tmp_path / "record.json")
+    assert (record.status, record.test["trials"]) == (stored.status, stored.test["trials"]) == ("interrupted", 0)
+    assert "after 0 of 2 trials. Run the same command again to go on" in stored.message
+    record = configure(Search, values | {"minutes": 5}).run(tmp_path, resume=True, quiet=True)
+    assert (record.status, record.message, record.test["trials"]) == ("finished", None, 2)
+    again = configure(Search, values | {"minutes": 5}).run(tmp_path, resume=True, quiet=True)
+    assert again.started == record.started
+
+    own = Trials.work
+
+    def unseen(self, number, seconds, tell):  # as if other processes had done it all
+        own(self, number, seconds, lambda trial: None)
+
+    monkeypatch.setattr(Trials, "work", unseen)
+    record = configure(Search, values | {"trials": 3}).run(tmp_path, resume=True)
+    assert (record.status, record.test["trials"]) == ("finished", 3)
+    assert "trials: 3/3" in capsys.readouterr().err
+    with pytest.raises(ConfigError, match="another configuration"):
+        configure(Search, values | {"trials": 4, "sampler": "tpe"}).run(tmp_path, resume=True)
 
 
 def test_a_search_without_a_single_figure_says_why(tmp_path):

@@ -23,6 +23,24 @@ def test_the_smallest_version_measures_what_it_shows(task, tmp_path):
         assert len(images.rows) == len(arrays[images.array])
 
 
+def test_the_cost_of_inference_survives_a_stop_after_training(tmp_path, monkeypatch):
+    config = SamplingCost(**SamplingCost.smoke | {"epochs": 2, "after": [1, 2], "sweeps": 20, "hidden": 4})
+
+    def stop(self, stage):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(SamplingCost, "fill", stop)
+        with pytest.raises(KeyboardInterrupt):
+            config.run(tmp_path, quiet=True)
+    record = config.run(tmp_path, resume=True, quiet=True)
+    assert record.status == "finished"
+    assert {name: line["x"] for name, line in record.charts[0].lines.items()} == {
+        "Gibbs sampling": [1, 2],
+        "PC relaxation": [1, 2],
+    }
+
+
 def test_a_modern_network_recalls_every_digit_that_it_compares_by_the_known_half(tmp_path):
     config = {"dataset": "digits", "images": 40, "sizes": [], "noises": []}
     by_distance = ModernRecall(**config, similarity="distance").run(tmp_path / "distance", quiet=True)
@@ -43,5 +61,7 @@ def test_what_cannot_be_measured_is_refused(tmp_path):
         Hopfield(loads=(0.2, 0.1))
     with pytest.raises(ConfigError, match="images must be at most half"):
         ModernRecall(dataset="digits", images=1000).run(tmp_path / "a", quiet=True)
+    with pytest.raises(ConfigError, match=r"after must name epochs from 1 to epochs, 5, got \[1, 3, 10\]"):
+        SamplingCost(epochs=5).run(tmp_path / "c", quiet=True)
     with pytest.raises(ConfigError, match="dataset must hold grey images"):
         Boltzmann(dataset="iris").run(tmp_path / "b", quiet=True)
