@@ -145,10 +145,11 @@ class Search(AbstractExperiment, frozen=True):
 
     def open(self, folder: Path) -> Trials:
         """Return the trials of this search in its folder, new or those that are there."""
+        config = {key: value for key, value in self.model_dump().items() if key not in self.may_change}
         return Trials(
             folder,
             "/".join(self.cell()),
-            _fixed(self.model_dump()),
+            json.dumps(config, sort_keys=True),
             self.config,
             read_space(self.space),
             self.objectives,
@@ -255,12 +256,6 @@ def work(folder: str) -> None:
     config = configure(Search, {key: value for key, value in values.items() if key != "task"})
     with jax.enable_x64(True) if config.double_precision else contextlib.nullcontext():
         config.open(Path(folder)).work(config.trials, config._seconds(), lambda trial: None)
-
-
-def _fixed(config: Mapping[str, Any]) -> str:
-    """Return as text what must stay the same when a search goes on."""
-    kept = {key: value for key, value in config.items() if key not in (*Search.may_change, "task")}
-    return json.dumps(kept, sort_keys=True)
 
 
 def _importance(trials: Trials) -> list[Chart]:
