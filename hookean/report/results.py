@@ -237,8 +237,11 @@ def _protocol(record: Record) -> str:
 
 
 def _hardware(group: Sequence[Record]) -> str:
-    kinds = sorted({f"{r.environment.get('device')}, {r.environment.get('cores')} cores" for r in group})
-    return "; ".join(kinds)
+    def one(device: Any, cores: Any) -> str:
+        named = "CPU" if device == "cpu: cpu" else str(device)
+        return f"{named}, {cores} core{'' if cores == 1 else 's'}"
+
+    return "; ".join(sorted({one(r.environment.get("device"), r.environment.get("cores")) for r in group}))
 
 
 def _evidence(full: Sequence[Record], reduced: Sequence[Record]) -> Table:
