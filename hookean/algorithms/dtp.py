@@ -17,7 +17,7 @@ from ..core.term import Prediction
 from ..learning.batch import mean_gradient
 from ..learning.feedback import dense_chain, feedback_keys
 from ..learning.targets import answers, difference_reconstruction, difference_targets, layer_losses, reconstruction
-from .contract import AbstractRememberingAlgorithm, Info, Needs, Signal, TrainState, learn_once
+from .contract import AbstractRememberingAlgorithm, Info, Needs, Signal, TrainState, learn_once, require_fixed_densities
 
 #: node -> layer from the node above to this one.
 Feedback = dict[str, Dense]
@@ -76,6 +76,7 @@ class DTP(AbstractRememberingAlgorithm):
 
     def check(self, network: Network) -> None:
         dense_chain(network, "DTP")
+        require_fixed_densities(network, "DTP")
 
     def updates_per_batch(self) -> int:
         return 1

@@ -26,7 +26,7 @@ from ..record import Record, environment, write_arrays, write_record, write_text
 from ..registry import exported_classes, exported_functions, find
 from . import checkpoint, evidence, metrics
 from .build import ConfigError, construct, network_label, resolve
-from .contract import AbstractTask, config_text, finished, now, require_same
+from .contract import AbstractTask, config_text, finished, folder_name, now, require_same
 from .optimiser import Optimiser
 from .progress import Reporter
 from .train import Diverged, classifier, labelled
@@ -90,7 +90,7 @@ class Classification(AbstractTask, frozen=True):
         rule = find(str(self.algorithm["name"]), exported_classes(algorithms, AbstractAlgorithm), "algorithm")
         network = network_label(self.network_options()).replace(" ", "-")
         places = (self.dataset.lower(), network, self.label or rule.label)
-        return (*map(_folder, places), f"seed-{self.seed}")
+        return (*map(folder_name, places), f"seed-{self.seed}")
 
     def network_options(self) -> dict[str, Any]:
         """Return the builder's name and options."""
@@ -104,12 +104,6 @@ class Classification(AbstractTask, frozen=True):
             return run(self, folder, resume=resume, quiet=quiet, watch=watch)
         with jax.enable_x64(True):
             return run(self, folder, resume=resume, quiet=quiet, watch=watch)
-
-
-def _folder(name: str) -> str:
-    """Return a name as that of one folder: no separator, and none that stands for a folder above."""
-    plain = name.replace("/", "-").replace("\\", "-")
-    return plain if plain.strip(".") else "-" * len(plain)
 
 
 @dataclasses.dataclass(frozen=True)

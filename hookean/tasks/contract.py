@@ -15,6 +15,12 @@ from .build import NONE, ConfigError
 from .sections import on_default
 
 
+def folder_name(name: str) -> str:
+    """Return a name as that of one folder: no separator, and none that stands for a folder above."""
+    plain = name.replace("/", "-").replace("\\", "-")
+    return plain if plain.strip(".") else "-" * len(plain)
+
+
 def require_fresh(folder: Path) -> None:
     """Raise ConfigError if the folder holds a run, which a new one would overwrite."""
     if (folder / "record.json").exists():

@@ -13,7 +13,7 @@ import numpy as np
 import pydantic
 
 from ..record import Record, environment, write_arrays, write_record, write_text
-from .contract import AbstractTask, config_text, finished, now
+from .contract import AbstractTask, config_text, finished, folder_name, now
 from .progress import Bar
 from .train import Diverged
 
@@ -99,7 +99,7 @@ class AbstractExperiment(AbstractTask, frozen=True):
     def cell(self) -> tuple[str, ...]:
         names = self.names()
         places = (names["dataset"], names["network"], names["label"])
-        return (*(part.replace("/", "-") for part in places), f"seed-{self.seed}")
+        return (*map(folder_name, places), f"seed-{self.seed}")
 
     def run(self, folder: Path, *, resume: bool = False, quiet: bool = False) -> Record:
         if not self.double_precision:

@@ -24,6 +24,7 @@ from ..inference.solver import AbstractSolver
 from ..record import Chart, Images
 from ..registry import exported_classes, exported_functions, find
 from .build import ConfigError, construct, resolve
+from .contract import folder_name
 from .experiment import AbstractExperiment, Stage
 from .fit import fit
 from .optimiser import Optimiser
@@ -97,7 +98,7 @@ class Reconstruction(AbstractExperiment, frozen=True):
 
     def cell(self) -> tuple[str, ...]:
         names = self.names()
-        return names["dataset"].lower(), names["label"].replace("/", "-"), f"seed-{self.seed}"
+        return names["dataset"].lower(), folder_name(names["label"]), f"seed-{self.seed}"
 
     def built_algorithm(self, updates: int) -> AbstractAlgorithm:
         members = exported_classes(algorithms, AbstractAlgorithm)

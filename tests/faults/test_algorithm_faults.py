@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from oracles import relaxed
 
-from hookean.algorithms import BP, CN, FF, GN, MCPC, PC, PCALM, ZIL, EPNudging, FixedPrediction
+from hookean.algorithms import BP, CN, DTP, FF, GN, MCPC, PC, PCALM, ZIL, EPNudging, FixedPrediction
 from hookean.core.builders import decoder, elman, mlp
 from hookean.core.clamp import Masked
+from hookean.core.density import Gaussian
 from hookean.core.lateral import LateralInhibition
 from hookean.core.network import Network
+from hookean.core.precision import ScalarPrecision
 from hookean.inference import Gradient
 from hookean.learning.energy_gradient import settled_gradient
 
@@ -21,6 +23,10 @@ KEY = jax.random.key(3)
 
 def stiff():
     return mlp(4, 3, hidden=(5, 6), precision=2.0, key=KEY)
+
+
+def learned():
+    return mlp(4, 3, hidden=(5, 6), output=Gaussian(ScalarPrecision(1.0, learned=True)), key=KEY)
 
 
 def sequence():
@@ -42,6 +48,7 @@ def loose():
         (FixedPrediction(), sequence(), "over a sequence needs `steps`"),
         (EPNudging(), "precisions", "precision 1"),
         (FixedPrediction(), "precisions", "does not learn a precision"),
+        (DTP(), learned(), "does not learn a precision"),
         (PCALM(), loose(), "nothing predicts z"),
     ],
     ids=lambda part: type(part).__name__ if not isinstance(part, str) else part[:20],

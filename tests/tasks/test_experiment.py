@@ -95,6 +95,11 @@ def test_an_option_that_was_none_is_not_one_that_did_not_exist(tmp_path):
         Toy().run(tmp_path, resume=True, quiet=True)
 
 
+def test_a_label_is_the_name_of_one_folder():
+    for label, folder in (("a/b", "a-b"), ("..", "--"), ("../../up", "..-..-up")):
+        assert Toy(label=label).cell() == ("table", "mlp", folder, "seed-0")
+
+
 def test_an_error_before_anything_is_measured_leaves_no_run(tmp_path):
     with pytest.raises(DataError):
         Toy(fail="data").run(tmp_path, quiet=True)
