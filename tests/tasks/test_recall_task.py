@@ -131,7 +131,7 @@ def test_presets_of_both_tasks_are_valid_and_tell_their_runs_apart():
             if task is Reconstruction:
                 assert {config.optimiser.schedule for config in configs} == {"constant"}
     assert found == {
-        "recall",
+        "recall-published",
         "recall-small",
         "recall-capacity-small",
         "reconstruction-celeba",
