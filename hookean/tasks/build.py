@@ -11,7 +11,8 @@ from typing import Any
 import equinox as eqx
 import pydantic
 
-from .. import inference
+from .. import algorithms, inference
+from ..algorithms.contract import AbstractAlgorithm
 from ..algorithms.nudging import Nudge
 from ..core import coordinates, initialise, lateral, topology
 from ..core.activation import ACTIVATIONS, Activation
@@ -20,6 +21,7 @@ from ..core.precision import AbstractPrecision, ScalarPrecision
 from ..inference.flow import METHODS
 from ..inference.solver import AbstractSolver
 from ..registry import exported_classes, find, nearest
+from .optimiser import Optimiser
 
 #: Type of an option -> (what it is called, name -> member). An option of another type is a plain value.
 CHOICES: dict[Any, tuple[str, Mapping[str, Any]]] = {
@@ -180,3 +182,10 @@ def _scalars(annotation: Any) -> Any:
         plain = [a for a in typing.get_args(annotation) if a in known or typing.get_origin(a) is tuple]
         return functools.reduce(operator.or_, plain)
     return annotation
+
+
+def scheduled_algorithm(given: Mapping[str, Any], optimiser: Optimiser, batches: int) -> AbstractAlgorithm:
+    """Return the algorithm of a section, its weight rule scheduled over as many updates as it makes of the batches."""
+    members = exported_classes(algorithms, AbstractAlgorithm)
+    each = construct(given, members, "algorithm")[0].updates_per_batch()
+    return construct(given, members, "algorithm", optimiser=optimiser.build(batches * each))[0]

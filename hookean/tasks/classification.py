@@ -25,7 +25,7 @@ from ..data.split import subset, validation_split, with_label_noise
 from ..record import Record, environment, write_arrays, write_record, write_text
 from ..registry import exported_classes, exported_functions, find
 from . import checkpoint, evidence, metrics
-from .build import ConfigError, construct, network_label, resolve
+from .build import ConfigError, construct, network_label, resolve, scheduled_algorithm
 from .contract import AbstractTask, config_text, finished, folder_name, now, require_same
 from .optimiser import Optimiser
 from .progress import Reporter
@@ -143,10 +143,8 @@ def build(config: Classification) -> Parts:
         outputs=loaded.number_of_classes,
         key=jax.random.fold_in(key, 0),
     )
-    members = exported_classes(algorithms, AbstractAlgorithm)
-    probe, _ = construct(config.algorithm, members, "algorithm")
-    updates = config.epochs * (len(train.labels) // config.batch_size) * probe.updates_per_batch()
-    algorithm, _ = construct(config.algorithm, members, "algorithm", optimiser=config.optimiser.build(updates))
+    batches = config.epochs * (len(train.labels) // config.batch_size)
+    algorithm = scheduled_algorithm(config.algorithm, config.optimiser, batches)
     state = algorithm.init(network, key=key)
     return Parts(loaded, train, valid, state, algorithm, resolved)
 

@@ -26,7 +26,7 @@ from ..data.split import subset, validation_split
 from ..inference.relax import relax
 from ..record import Chart, Images
 from ..registry import exported_classes, exported_functions, find
-from .build import ConfigError, construct, network_label, resolve
+from .build import ConfigError, construct, network_label, resolve, scheduled_algorithm
 from .experiment import AbstractExperiment, Stage
 from .fit import fit
 from .optimiser import Optimiser
@@ -147,10 +147,7 @@ class Graph(AbstractExperiment, frozen=True):
         network, _ = construct(self.network, exported_functions(builders), "network", **shapes, key=key)
         if {"x", "y"} - set(network.shapes):
             raise ConfigError("network must have a node x for the image and a node y for the label; use graph or mlp.")
-        members = exported_classes(algorithms, AbstractAlgorithm)
-        probe, _ = construct(self.algorithm, members, "algorithm")
-        updates = self.epochs * (samples // self.batch_size) * probe.updates_per_batch()
-        algorithm, _ = construct(self.algorithm, members, "algorithm", optimiser=self.optimiser.build(updates))
+        algorithm = scheduled_algorithm(self.algorithm, self.optimiser, self.epochs * (samples // self.batch_size))
         try:
             algorithm.check(network)
         except ValueError as error:

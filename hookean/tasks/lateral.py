@@ -21,7 +21,7 @@ from ..inference import Gradient
 from ..inference.relax import relax
 from ..record import Images
 from ..registry import exported_classes, find
-from .build import construct, network_label, resolve
+from .build import construct, network_label, resolve, scheduled_algorithm
 from .experiment import AbstractExperiment, Stage
 from .fit import fit
 from .optimiser import Optimiser
@@ -95,10 +95,7 @@ class Lateral(AbstractExperiment, frozen=True):
         key = jax.random.fold_in(jax.random.key(self.seed), 0)
         shapes = {"inputs": loaded.shape, "outputs": loaded.number_of_classes}
         network, _ = construct(self.network, {"mlp": mlp}, "network", **shapes, key=key)
-        members = exported_classes(algorithms, AbstractAlgorithm)
-        each = construct(self.algorithm, members, "algorithm")[0].updates_per_batch()
-        updates = self.epochs * (len(train) // self.batch_size) * each
-        algorithm, _ = construct(self.algorithm, members, "algorithm", optimiser=self.optimiser.build(updates))
+        algorithm = scheduled_algorithm(self.algorithm, self.optimiser, self.epochs * (len(train) // self.batch_size))
         stage.record.parameters, stage.record.passes = count_parameters(network), algorithm.passes(network)
         look = loaded.transform.evaluate
         outputs = eqx.filter_jit(algorithm.predict)

@@ -23,7 +23,7 @@ from ..inference.gradient import Gradient
 from ..record import Chart, Images
 from ..registry import exported_classes, exported_functions, find, nearest
 from . import detection, scores
-from .build import ConfigError, construct, network_label, resolve
+from .build import ConfigError, construct, network_label, resolve, scheduled_algorithm
 from .experiment import AbstractExperiment, Stage
 from .fit import fit
 from .optimiser import Optimiser
@@ -197,10 +197,8 @@ class OutOfDistribution(AbstractExperiment, frozen=True):
             outputs=known.number_of_classes,
             key=jax.random.fold_in(jax.random.key(self.seed), 0),
         )
-        probe, _ = construct(self.algorithm, _rules(), "algorithm")
-        updates = self.epochs * (samples // self.batch_size) * probe.updates_per_batch()
-        algorithm, _ = construct(self.algorithm, _rules(), "algorithm", optimiser=self.optimiser.build(updates))
-        return network, algorithm
+        batches = self.epochs * (samples // self.batch_size)
+        return network, scheduled_algorithm(self.algorithm, self.optimiser, batches)
 
     def _score(
         self, stage: Stage, network: Network, known: Data, train: Split, valid: Split, sets: dict[str, Split]

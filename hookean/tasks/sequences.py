@@ -15,7 +15,7 @@ from ..core import builders
 from ..core.parameters import count_parameters
 from ..record import Chart
 from ..registry import exported_classes, exported_functions
-from .build import ConfigError, construct, network_label, resolve
+from .build import ConfigError, construct, network_label, resolve, scheduled_algorithm
 from .experiment import AbstractExperiment, Stage
 from .fit import fit
 from .optimiser import Optimiser
@@ -91,10 +91,8 @@ class Sequences(AbstractExperiment, frozen=True):
             outputs=1,
             key=jax.random.key(self.seed),
         )
-        members = exported_classes(algorithms, AbstractAlgorithm)
-        each = construct(self.algorithm, members, "algorithm")[0].updates_per_batch()
-        rule = self.optimiser.build(self.epochs * (self.samples // self.batch_size) * each)
-        algorithm, _ = construct(self.algorithm, members, "algorithm", optimiser=rule)
+        batches = self.epochs * (self.samples // self.batch_size)
+        algorithm = scheduled_algorithm(self.algorithm, self.optimiser, batches)
         record = stage.record
         record.parameters, record.passes = count_parameters(network), algorithm.passes(network)
         predict = eqx.filter_jit(algorithm.predict)
