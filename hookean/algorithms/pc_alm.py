@@ -61,8 +61,7 @@ class PCALM(AbstractAlgorithm):
         order, cyclic = graph.forward_order(network.terms, [network.input] if network.input else [])
         if cyclic or len(order) < len(network.terms):
             raise ValueError("PCALM needs one prediction for each node and no cycle. Use PC.")
-        predicted = {term.target for term in graph.predictions(network.terms).values()}
-        if loose := sorted(set(network.shapes) - predicted - {network.input}):
+        if loose := [node for node in graph.unpredicted(network.terms) if node != network.input]:
             raise ValueError(f"PCALM needs a prediction of every free node, but nothing predicts {', '.join(loose)}.")
 
     def updates_per_batch(self) -> int:

@@ -133,11 +133,8 @@ def _joined(figures: Sequence[Figure]) -> bytes:
 
 def _unused(file: Path, suffix: str, used: Collection[Path]) -> Path:
     """Return the file with its suffix, and with a number where long titles have left two of one name."""
-    for number in itertools.count(1):
-        path = file.with_name(f"{file.name}{f'-no{number}' if number > 1 else ''}{suffix}")
-        if path not in used:
-            return path
-    raise AssertionError
+    numbered = (file.with_name(f"{file.name}{f'-no{n}' if n > 1 else ''}{suffix}") for n in itertools.count(1))
+    return next(path for path in numbered if path not in used)
 
 
 def _slug(text: str) -> str:

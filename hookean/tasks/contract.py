@@ -49,7 +49,7 @@ def finished(
         require_fresh(folder)
     elif (folder / "record.json").exists():
         earlier, resolved = read_record(folder / "record.json"), resolve(dict(options))
-        if _same(earlier.config, resolved) or _same_before(earlier.config, options, resolve):
+        if _same(earlier.config, resolved) or _same_before(earlier.config, resolved, options, resolve):
             return earlier if earlier.status == "finished" else None
         if not _same(_without(earlier.config, free), _without(resolved, free)):
             raise ConfigError(
@@ -60,10 +60,12 @@ def finished(
 
 
 def _same_before(
-    stored: dict[str, Any], options: Mapping[str, Any], resolve: Callable[[dict[str, Any]], dict[str, Any]]
+    stored: dict[str, Any],
+    resolved: dict[str, Any],
+    options: Mapping[str, Any],
+    resolve: Callable[[dict[str, Any]], dict[str, Any]],
 ) -> bool:
     """Say whether a record from before some options existed is that of a config in which they have their defaults."""
-    resolved = resolve(dict(options))
     later = _flat(resolved).keys() - _flat(stored).keys()
     try:
         by_default = resolve(_without(dict(options), later))
@@ -147,7 +149,7 @@ class AbstractTask(pydantic.BaseModel, abc.ABC, frozen=True, extra="forbid"):
 
     name: ClassVar[str]
     smoke: ClassVar[Mapping[str, Any]] = {}
-    may_change: ClassVar[tuple[str, ...]] = ("download",)
+    may_change: ClassVar[tuple[str, ...]] = ()
     seed: int = pydantic.Field(default=0, ge=0)
 
     @pydantic.field_validator("*", mode="before")

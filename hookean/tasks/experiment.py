@@ -130,7 +130,6 @@ class AbstractExperiment(AbstractTask, frozen=True):
         stage = Stage(folder, record, resume, quiet)
         begun = (folder / "record.json").exists()
         if not begun:  # a run that is killed is known by its record
-            record.status = "running"
             stage.write()
         write_text(folder / "config.toml", config_text(resolved))
         try:
