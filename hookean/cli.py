@@ -5,9 +5,12 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from .tasks.suite import Entry
 
 app = typer.Typer(
     add_completion=False,
@@ -82,7 +85,9 @@ def run(
     dataset: Annotated[str | None, typer.Option(help="Data set.")] = None,
     network: Annotated[str | None, typer.Option(help="Network.")] = None,
     algorithm: Annotated[str | None, typer.Option(help="Algorithm.")] = None,
-    seeds: Seeds = 1,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="Number of seeds (default: what the preset says, or 1).")
+    ] = None,
     epochs: Epochs = None,
     out: Out = Path("runs/latest"),
     sets: Sets = None,
@@ -96,8 +101,8 @@ def run(
     changes = _changes(dataset, network, algorithm, epochs, download, sets)
     configs = []
     for name in what:
-        task, values = _task(name)
-        configs += grid.study(task, values, changes, seeds)
+        entry = _entry(name)
+        configs += grid.study(entry.task, entry.values, changes, seeds or entry.seeds)
     _close(grid.run_all(configs, out, resume=resume, quiet=quiet), out)
 
 
@@ -143,13 +148,13 @@ def search(
     from .report.trials import trials_table
     from .tasks import Search, grid
 
-    task, values = _task(what)
-    if task is not Search:
+    entry = _entry(what)
+    if entry.task is not Search:
         raise typer.BadParameter(f"{what} is no search: it must say task = 'search' and have a [space].")
     given = {"trials": trials, "minutes": minutes, "sampler": sampler, "pruner": pruner, "jobs": jobs}
     changes = _changes(None, None, None, None, download, sets)
     changes |= {key: value for key, value in given.items() if value is not None}
-    configs = grid.study(task, values, changes, 1)
+    configs = grid.study(entry.task, entry.values, changes, 1)
     records = grid.run_all(configs, out, resume=True, quiet=quiet)
     for config in configs:
         folder = out.joinpath(*config.cell())
@@ -285,22 +290,18 @@ def _changes(
     return merge(values | ({"download": True} if download else {}), parse_overrides(sets or []))
 
 
-def _task(name: str) -> tuple[Any, dict[str, Any]]:
-    """Return (task, values) of a task name or a preset."""
+def _entry(name: str) -> "Entry":
+    """Return what a task or a preset, by name or file, runs."""
     from .registry import find
     from .tasks.config import read_preset
-    from .tasks.suite import ABOUT
+    from .tasks.suite import Entry, entry
 
     members = _tasks()
     if name in members:
-        return members[name], {}
+        return Entry(name, members[name], {}, 1)
     # A preset stands before a task whose name differs from its own in case, hyphens and underscores alone.
     found = Path(name) if Path(name).suffix == ".toml" else find(name, members | _presets(), "task or preset")
-    if not isinstance(found, Path):
-        return found, {}
-    values = read_preset(found)
-    task = find(str(values.pop("task", "classification")), members, "task")
-    return task, {key: value for key, value in values.items() if key not in ABOUT}
+    return entry(name, read_preset(found), members) if isinstance(found, Path) else Entry(name, found, {}, 1)
 
 
 def _tasks() -> dict[str, Any]:

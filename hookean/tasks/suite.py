@@ -8,12 +8,12 @@ from typing import Any
 
 from ..data.dataset import DataError
 from ..record import Record
-from ..registry import UnknownName
+from ..registry import UnknownName, find
 from .build import ConfigError
 from .contract import AbstractTask
 from .grid import run_all, study
 
-#: What a preset says to its reader or to a suite, and no task has as an option.
+#: What a preset says to its reader or to those who run it, and no task has as an option.
 ABOUT = ("about", "expected", "suite", "seeds")
 #: The smallest suite is no preset: every task has a version of itself that takes seconds.
 SMOKE = "smoke"
@@ -22,7 +22,7 @@ SUITES = (SMOKE, "small", "full")
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """A part of a suite: a name, and the configs that it runs."""
+    """A preset or a part of a suite: a name, and what it runs."""
 
     name: str
     task: type[AbstractTask]
@@ -56,13 +56,21 @@ def suite(name: str, presets: Mapping[str, Mapping[str, Any]], tasks: Mapping[st
         raise ConfigError(f"the suite must be one of {', '.join(SUITES)}, got '{name}'.")
     if name == SMOKE:
         return [Entry(task.name, task, dict(task.smoke), 1) for task in tasks.values()]
-    entries = []
-    for preset, values in presets.items():
-        if values.get("suite", "full") == name:
-            options = {key: value for key, value in values.items() if key not in (*ABOUT, "task")}
-            task = tasks[str(values.get("task", "classification"))]
-            entries.append(Entry(preset, task, options, int(values.get("seeds", 1))))
-    return entries
+    return [entry(p, values, tasks) for p, values in presets.items() if values.get("suite", "full") == name]
+
+
+def entry(name: str, values: Mapping[str, Any], tasks: Mapping[str, type[AbstractTask]]) -> Entry:
+    """Return what a preset runs: its task (default: classification), the options of it, and its seeds (default: 1).
+
+    Raises:
+        UnknownName: if there is no such task.
+        ConfigError: if its number of seeds is none.
+    """
+    task = find(str(values.get("task", "classification")), tasks, "task")
+    seeds = values.get("seeds", 1)
+    if not isinstance(seeds, int) or isinstance(seeds, bool) or seeds < 1:
+        raise ConfigError(f"the preset {name} must have a whole number of seeds from 1, got {seeds!r}.")
+    return Entry(name, task, {key: value for key, value in values.items() if key not in (*ABOUT, "task")}, seeds)
 
 
 def run_suite(

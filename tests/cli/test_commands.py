@@ -162,9 +162,21 @@ def test_an_algorithm_is_one_file_and_one_export(command, monkeypatch, tmp_path)
     ],
 )
 def test_a_task_by_its_own_name_stands_before_presets_and_these_are_found_however_spelled(name, task, preset):
-    found, values = cli._task(name)
-    assert found is task
-    assert bool(values) == preset
+    entry = cli._entry(name)
+    assert entry.task is task
+    assert bool(entry.values) == preset
+
+
+def test_a_preset_runs_with_its_own_number_of_seeds_unless_one_is_given(command, tmp_path):
+    (tmp_path / "mine.toml").write_text(
+        'dataset = "two_moons"\nepochs = 1\nsubset = 150\nvalidation = 60\nbatch_size = 30\nseeds = 3\n'
+        "[network]\nname = 'mlp'\nhidden = [5]\n[algorithm]\nname = 'BP'\n"
+    )
+    assert command("run", "mine.toml", "--out=own", "--quiet").code == 0
+    assert command("run", "mine.toml", "--seeds=1", "--out=given", "--quiet").code == 0
+    assert [record.seed for _, record in find_records(tmp_path / "own")] == [0, 1, 2]
+    assert [record.seed for _, record in find_records(tmp_path / "given")] == [0]
+    assert cli._entry("classification").seeds == 1
 
 
 def test_a_suite_needs_no_published_figures(command, tmp_path):

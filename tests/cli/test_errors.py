@@ -100,6 +100,9 @@ def test_a_preset_that_is_no_toml(command, tmp_path):
     refused(command("run", "mine.toml"), "the preset mine.toml is not valid TOML", "line 1")
     (tmp_path / "mine.toml").write_text('task = "clasification"\n')
     refused(command("run", "mine.toml"), "no task called 'clasification'", "Did you mean 'classification'?")
+    for seeds in ("0", "1.5", "true", '"three"'):
+        (tmp_path / "mine.toml").write_text(f"seeds = {seeds}\n")
+        refused(command("run", "mine.toml"), "the preset mine.toml must have a whole number of seeds from 1")
 
 
 def test_data_that_are_not_there(command, monkeypatch, tmp_path):

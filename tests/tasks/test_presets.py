@@ -9,7 +9,7 @@ import pytest
 
 from hookean import algorithms
 from hookean.algorithms.contract import AbstractAlgorithm
-from hookean.cli import _presets, _task
+from hookean.cli import _entry, _presets
 from hookean.core import builders
 from hookean.registry import exported_classes, exported_functions
 from hookean.tasks.build import construct, network_label
@@ -52,8 +52,8 @@ TABLES = {
 
 
 def resolved(name):
-    task, values = _task(name)
-    return resolve_config(configure(task, values))
+    entry = _entry(name)
+    return resolve_config(configure(entry.task, entry.values))
 
 
 def test_every_row_of_the_tables_has_a_preset():
@@ -71,7 +71,7 @@ def test_preset_of_a_deep_network_builds(name):
     assert network_label(config["network"]) == f"{config['network']['name']} of {layers} layers"
     assert read_preset(PRESETS[name])["about"].strip()
     shape, classes = SHAPES[config["dataset"]]
-    values = _task(name)[1]
+    values = _entry(name).values
     network = eqx.filter_eval_shape(
         lambda: construct(
             values["network"],
@@ -93,8 +93,8 @@ def test_preset_of_a_deep_network_builds(name):
 @pytest.mark.parametrize("name", STUDIES)
 def test_study_names_what_exists(name):
     """Every run of a study resolves, has a folder of its own, and its rule accepts its network."""
-    task, values = _task(name)
-    configs = study(task, values, {"dataset": "digits"}, 1)
+    entry = _entry(name)
+    configs = study(entry.task, entry.values, {"dataset": "digits"}, 1)
     assert len({config.cell() for config in configs}) == len(configs) > 1
     members = exported_classes(algorithms, AbstractAlgorithm)
     for config in configs:
@@ -111,7 +111,7 @@ def test_study_names_what_exists(name):
 
 @pytest.mark.parametrize("name", RIVALS)
 def test_preset_of_a_rival_builds(name):
-    values, config = _task(name)[1], resolved(name)
+    values, config = _entry(name).values, resolved(name)
     shape, classes = SHAPES[config["dataset"]]
     key = jax.random.key(0)
     members = exported_functions(builders)
@@ -136,7 +136,7 @@ def test_preset_builds(name):
     assert read_preset(PRESETS[name])["about"].strip()
     shape, classes = SHAPES[config["dataset"]]
     key = jax.random.key(0)
-    values = _task(name)[1]
+    values = _entry(name).values
     # Shapes alone: millions of random weights would take minutes over all presets.
     network = eqx.filter_eval_shape(
         lambda: construct(

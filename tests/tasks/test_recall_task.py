@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hookean.cli import _presets, _task
+from hookean.cli import _entry, _presets
 from hookean.core.builders import decoder
 from hookean.core.initialise import Given, Zero
 from hookean.core.layers import identity
@@ -122,13 +122,13 @@ def test_a_reconstruction_that_cannot_be_is_refused(tmp_path):
 def test_presets_of_both_tasks_are_valid_and_tell_their_runs_apart():
     found = set()
     for name in _presets():
-        task, values = _task(name)
-        if task in (Recall, Reconstruction):
+        entry = _entry(name)
+        if entry.task in (Recall, Reconstruction):
             found.add(name)
-            configs = study(task, values, {}, 1)
+            configs = study(entry.task, entry.values, {}, 1)
             for config in configs:
                 config.check()
-            if task is Reconstruction:
+            if entry.task is Reconstruction:
                 assert {config.optimiser.schedule for config in configs} == {"constant"}
     assert found == {
         "recall-published",

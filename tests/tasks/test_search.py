@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("optuna", reason="a search needs the extra `search`")
 import filelock
 
-from hookean.cli import _presets, _task
+from hookean.cli import _entry, _presets
 from hookean.data import TwoMoons
 from hookean.data.dataset import Data, DataError
 from hookean.record import Record, read_record, write_record
@@ -137,9 +137,9 @@ def test_the_search_of_the_page_is_a_search():
 
 @pytest.mark.parametrize("name", [name for name in _presets() if name.startswith("search-")])
 def test_presets_are_searches(name):
-    task, values = _task(name)
-    assert task is Search
-    configure(Search, values).check()
+    entry = _entry(name)
+    assert entry.task is Search
+    configure(Search, entry.values).check()
 
 
 # The trials, of runs that are made up
