@@ -1,5 +1,6 @@
 """Predictive coding at its equilibrium, which Gauss-Newton steps in output space reach at any depth."""
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import equinox as eqx
@@ -18,9 +19,19 @@ from ..core.precision import ScaledPrecision
 from ..core.term import AbstractTerm, Prediction
 from ..inference.gauss_newton import GaussNewton
 from ..inference.relax import relax
+from ..learning.backprop import backprop_errors
 from ..learning.batch import mean_gradient
 from ..learning.energy_gradient import settled_gradient
-from .contract import AbstractAlgorithm, Info, Needs, Signal, TrainState, learn_once
+from .contract import (
+    AbstractAlgorithm,
+    Info,
+    Needs,
+    Signal,
+    TrainState,
+    learn_once,
+    require_fixed_densities,
+    require_whole,
+)
 
 
 class GN(AbstractAlgorithm):
@@ -38,9 +49,11 @@ class GN(AbstractAlgorithm):
         solver: the Gauss-Newton solver; how many conjugate-gradient iterations, and whether steps are guarded.
         steps: Gauss-Newton steps a batch (default 2; one is enough where the hidden precision is large).
         saturation: $\kappa$; None leaves the network's own precisions.
+        first_order: learn from the first order alone: the error that the equilibrium leaves at the output is sent back
+            through the forward pass, so that the damping is the equilibrium's and all else backpropagation's.
         optimiser: the weight rule; it sees the batch mean.
 
-    Cost: with k iterations, 2 (k + 1) passes a step, and one gradient of the energy.
+    Cost: with k iterations, 2 (k + 1) passes a step, and one gradient of the energy; one pass more with `first_order`.
 
     Source: this project; the equilibrium is that of Whittington & Bogacz (2017).
     """
@@ -48,6 +61,7 @@ class GN(AbstractAlgorithm):
     solver: GaussNewton = GaussNewton()
     steps: int = 2
     saturation: float | None = None
+    first_order: bool = False
     optimiser: optax.GradientTransformation = optax.adam(1e-3)
 
     label: ClassVar[str] = "PC-GN"
@@ -61,19 +75,22 @@ class GN(AbstractAlgorithm):
             positive("saturation", self.saturation)
 
     def check(self, network: Network) -> None:
-        del network
+        if self.first_order:
+            require_fixed_densities(network, "GN(first_order=True)")
 
     def updates_per_batch(self) -> int:
         return 1
 
     def passes(self, network: Network) -> int:
         del network
-        return self.steps * self.solver.passes + 2
+        return self.steps * self.solver.passes + 2 + self.first_order
 
     def signal(
         self, network: Network, batch: Clamps, *, epoch: Int[Array, ""] | int, key: PRNGKeyArray, record: bool = False
     ) -> Signal:
         del epoch
+        if self.first_order:
+            require_whole(batch, "GN(first_order=True)")
         factor = None if self.saturation is None else saturating_factor(network, batch, self.saturation)
         relaxed = network if factor is None else scaled(network, batch, factor)
         relaxation = relax(
@@ -85,6 +102,10 @@ class GN(AbstractAlgorithm):
             record=record,
             key=key,
         )
+        if self.first_order:
+            errors = output_errors(network, batch, relaxation.states)
+            energies = jax.tree.map(jnp.mean, eqx.filter_vmap(relaxed.energies)(relaxation.states))
+            return Signal(backprop_errors(network, batch, errors), energies, relaxation, network=relaxed)
         if factor is None:
             return Signal(*settled_gradient(network, relaxation), relaxation)
         gradient, energies = mean_gradient(
@@ -94,6 +115,20 @@ class GN(AbstractAlgorithm):
 
     def step(self, state: TrainState, batch: Clamps, *, key: PRNGKeyArray) -> tuple[TrainState, Info]:
         return learn_once(self, state, batch, key=key)
+
+
+def output_errors(network: Network, batch: Clamps, states: Mapping[str, Array]) -> dict[str, Array]:
+    r"""Return term of a clamped node -> slope of its energy in its prediction at the given states.
+
+    Cost: one forward pass.
+    """
+    held = {name: term for name, term in graph.predictions(network.terms).items() if term.target in batch}
+
+    def one(sample: Mapping[str, Array]) -> dict[str, Array]:
+        slopes = {name: jax.grad(term.density.energy, argnums=1) for name, term in held.items()}
+        return {name: slopes[name](sample[term.target], term.predict(sample)) for name, term in held.items()}
+
+    return eqx.filter_vmap(one)(dict(states))
 
 
 def saturating_factor(network: Network, batch: Clamps, saturation: float) -> Float[Array, ""]:

@@ -37,6 +37,33 @@ def backprop(network: Network, clamps: Clamps) -> tuple[PyTree, dict[str, Float[
     return mean_gradient(_energies, network, dict(clamps))
 
 
+def backprop_errors(network: Network, clamps: Clamps, errors: Mapping[str, Array]) -> PyTree:
+    r"""Return $\frac1B\sum_b \frac{d}{dW} \langle \varepsilon_b, f(h_b(W))\rangle$: given errors of outputs, sent back.
+
+    h are the states of a forward pass, the errors constants. Where $\varepsilon$ is the slope of the energy in the
+    predictions of clamped nodes at h, this is the gradient of backpropagation.
+
+    Arguments:
+        clamps: node -> values with a leading batch axis.
+        errors: name of term -> $\varepsilon$, shaped like its prediction, with a leading batch axis.
+
+    Returns:
+        A tree shaped like the network.
+
+    Raises:
+        ValueError: if the graph has a cycle.
+
+    Cost: one forward and one backward pass.
+    """
+
+    def products(model: Network, sample: tuple[Clamps, Mapping[str, Array]]) -> dict[str, Float[Array, ""]]:
+        held, error = sample
+        predicted = model.predictions(model.forward(held), only=list(error))
+        return {name: jnp.vdot(error[name], predicted[name]) for name in error}
+
+    return mean_gradient(products, network, (dict(clamps), dict(errors)))[0]
+
+
 def backprop_through_statistics(network: Network, clamps: Clamps) -> tuple[PyTree, dict[str, Float[Array, ""]]]:
     """Return what `backprop` returns, with the gradient through the statistics of batch normalisation as well.
 

@@ -98,6 +98,47 @@ def test_damped_output_error_in_a_linear_network():
     np.testing.assert_allclose(total(network, end), 0.5 * np.sum(r * np.linalg.solve(S, r.T).T, axis=1), atol=1e-12)
 
 
+def test_first_order_sends_the_damped_error_through_the_forward_pass():
+    """In a linear network: -S^-1 r x', through the transposed weights, with sources at the forward states."""
+    network = mlp(4, 3, hidden=(5, 6), activation=lambda x: x, precision=7.0, key=jax.random.key(3))
+    clamps = {"x": examples.values(1, 4), "y": examples.values(2, 3)}
+    example = examples.Example(network, {"train": clamps})
+    found = signal(GN(GaussNewton(3), steps=1, first_order=True), example)
+    W = [np.asarray(term.function.linear.weight) for term in network.term_list]
+    S = np.eye(3) + (W[2] @ W[2].T + W[2] @ W[1] @ W[1].T @ W[2].T) / 7.0
+    h = jax.vmap(lambda x: network.forward({"x": x}))(clamps["x"])
+    error = np.linalg.solve(S, (np.asarray(clamps["y"]) - np.asarray(h["y"])).T).T
+    sent = [error @ W[2] @ W[1], error @ W[2], error]
+    for term, e, source in zip(found.gradient.term_list, sent, ("x", "h1", "h2"), strict=True):
+        np.testing.assert_allclose(term.function.linear.weight, -e.T @ np.asarray(h[source]) / len(error), atol=1e-12)
+    settled = signal(GN(GaussNewton(3), steps=1), example)
+    assert found.energies.keys() == settled.energies.keys()
+    for name, energy in settled.energies.items():
+        np.testing.assert_allclose(float(found.energies[name]), float(energy), rtol=1e-12)
+    assert np.linalg.norm(flat(found.gradient) - flat(settled.gradient)) > 1e-2 * np.linalg.norm(flat(settled.gradient))
+
+
+@pytest.mark.parametrize("saturation", [None, 2.0], ids=["given", "measured"])
+@pytest.mark.parametrize("output", [Gaussian(), Gaussian(0.3), Categorical()], ids=["squared", "weak", "categorical"])
+def test_first_order_is_backpropagation_to_another_target(output, saturation):
+    """BP of <slope at the equilibrium, prediction>, the slope from the relaxed states that the signal shows."""
+    network, clamps = deep(9, precision=2.0, output=output)
+    rule = GN(GaussNewton(3), steps=6, saturation=saturation, first_order=True)
+    found = signal(rule, examples.Example(network, {"train": clamps}))
+    last = network.terms["y"]
+    slope = jax.vmap(lambda x: jax.grad(last.density.energy, argnums=1)(x["y"], last.predict(x)))(
+        found.relaxation.states
+    )
+
+    def loss(model):
+        outputs = jax.vmap(lambda x: model.predictions(model.forward({"x": x}))["y"])(clamps["x"])
+        return jnp.sum(slope * outputs) / len(outputs)
+
+    expected = eqx.filter_grad(loss)(network)
+    weights = [leaf for term in expected.term_list for leaf in jax.tree.leaves(term.function)]
+    np.testing.assert_allclose(flat(found.gradient), np.concatenate([np.ravel(leaf) for leaf in weights]), atol=1e-12)
+
+
 @pytest.mark.parametrize("output", [Gaussian(), Categorical()], ids=["squared", "categorical"])
 def test_stiff_errors_give_backpropagation(output):
     for precision, least in ((1e4, 1e-3), (1e6, 1e-5)):

@@ -49,6 +49,7 @@ def loose():
         (EPNudging(), "precisions", "precision 1"),
         (FixedPrediction(), "precisions", "does not learn a precision"),
         (DTP(), learned(), "does not learn a precision"),
+        (GN(first_order=True), learned(), "does not learn a precision"),
         (PCALM(), loose(), "nothing predicts z"),
     ],
     ids=lambda part: type(part).__name__ if not isinstance(part, str) else part[:20],
@@ -68,7 +69,9 @@ def test_a_sequence_takes_fixed_prediction_with_steps_for_every_time_and_layer()
         np.testing.assert_allclose(a, b, atol=1e-12)
 
 
-@pytest.mark.parametrize("algorithm", [BP(), ZIL(), PCALM(), FixedPrediction(), EPNudging(), CN()])
+@pytest.mark.parametrize(
+    "algorithm", [BP(), ZIL(), PCALM(), FixedPrediction(), EPNudging(), CN(), GN(first_order=True)]
+)
 def test_a_clamp_with_a_mask_is_not_taken_for_a_whole_one(algorithm):
     network = mlp(4, 3, hidden=(5, 6), key=KEY)
     half = Masked(examples.one_hot(3), jnp.arange(9).reshape(3, 3) % 2 == 0)
