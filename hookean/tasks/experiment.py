@@ -60,9 +60,19 @@ class Stage:
         self.arrays |= arrays
         write_arrays(self.folder, self.arrays)
 
+    def seconds(self) -> dict[str, float]:
+        """Return the seconds of every part, and of the run so far as `total`."""
+        return self.record.seconds | {"total": time.perf_counter() - self.began}
+
+    def go_on(self, seconds: Mapping[str, float]) -> None:
+        """Count on from the seconds that a checkpoint holds, if it does."""
+        self.record.seconds |= seconds
+        if "total" in seconds:
+            self.began = time.perf_counter() - seconds["total"]
+
     def write(self) -> None:
         """Write the record as it stands."""
-        self.record.seconds["total"] = time.perf_counter() - self.began
+        self.record.seconds = self.seconds()
         write_record(self.folder, self.record)
 
     def diverged(self, message: str) -> NoReturn:

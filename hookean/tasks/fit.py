@@ -73,8 +73,9 @@ def fit(
 
 
 def save(stage: Stage, path: Path, state: Any, done: int) -> None:
-    """Write the arrays of a tree, the epochs behind it and the history of the record."""
-    header = {"epoch": done, "config": stage.record.config, "history": stage.record.history}
+    """Write the arrays of a tree, the epochs behind it, the history of the record and the seconds that it took."""
+    record = stage.record
+    header = {"epoch": done, "config": record.config, "history": record.history, "seconds": stage.seconds()}
     checkpoint.save(path, eqx.filter(state, eqx.is_array), header)
 
 
@@ -90,5 +91,6 @@ def resumed(stage: Stage, path: Path, state: Any) -> tuple[Any, int]:
     tree, header = checkpoint.load(path, dynamic)
     require_same(path, header["config"], stage.record.config)
     stage.record.history = header["history"]
+    stage.go_on(header.get("seconds", {}))
     tree = jax.tree.map(jnp.asarray, tree)
     return eqx.combine(tree, static), header["epoch"]

@@ -15,7 +15,7 @@ from hookean.record import Chart, Images, RecordError, read_arrays, read_record
 from hookean.registry import exported_classes
 from hookean.tasks.build import ConfigError
 from hookean.tasks.contract import AbstractTask
-from hookean.tasks.experiment import AbstractExperiment
+from hookean.tasks.experiment import AbstractExperiment, Stage
 from hookean.tasks.fit import fit
 from hookean.tasks.ood import OutOfDistribution
 from hookean.tasks.suite import Entry, run_suite, suite
@@ -135,6 +135,18 @@ def test_a_stopped_run_goes_on_from_its_checkpoint(tmp_path):
     header = read_record(tmp_path / "part" / "record.json")
     assert [entry["epoch"] for entry in header.history] == [1, 2]
     assert header.history == whole.history[:2]
+
+
+def test_seconds_of_a_stopped_run_count_on_from_its_checkpoint(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(Stage, "seconds", lambda stage: {"train": 100.0, "total": 1000.0})
+        with pytest.raises(KeyboardInterrupt):
+            Toy(stop_after=3).run(tmp_path, quiet=True)
+    with pytest.raises(KeyboardInterrupt):
+        Toy(stop_after=3).run(tmp_path, resume=True, quiet=True)
+    seconds = read_record(tmp_path / "record.json").seconds
+    assert 100 < seconds["train"] < seconds["total"] - 899  # an epoch more, and what lies around it
+    assert 1000 < seconds["total"] < 1100
 
 
 def test_a_diverged_run_says_so_and_wrong_sizes_are_refused(tmp_path):
