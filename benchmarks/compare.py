@@ -1,14 +1,15 @@
-"""Hookean beside PCX: the same mathematics, sizes, weights and batch, in turn, in one command.
+"""Hookean beside PCX and FabricPC: the same mathematics, sizes, weights and batch, in turn, in one command.
 
-    python benchmarks/compare.py [--case mlp512] [--rounds 5] [--steps 20] [--peer-only]
+    python benchmarks/compare.py [--case mlp512] [--rounds 5] [--steps 20] [--peers-only]
 
-PCX is installed from the package index into environments of its own: once as its metadata ask (its own JAX), once with
-this environment's JAX; the faster of those that run is the peer. Workers stay alive and are timed in turn, one at a
-time and each round in another order, so that what disturbs the machine disturbs all of them. The table gives medians
-over all steps.
+Peers are installed from the package index into environments of their own, with this environment's JAX; PCX, which asks
+for an older one, also as its metadata ask, and the faster of the two counts. Workers stay alive and are timed in turn,
+one at a time and each round in another order, so that what disturbs the machine disturbs all of them. The table gives
+medians over all steps.
 """
 
 import argparse
+import dataclasses
 import json
 import os
 import statistics
@@ -21,18 +22,57 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from protocol import CASES, STATE_MOMENTUM, STATE_RATE, WEIGHT_DECAY, WEIGHT_RATE, Spec, arrays
+from protocol import CASES, STATE_RATE, WEIGHT_DECAY, WEIGHT_RATE, Spec, arrays
 
 HERE = Path(__file__).resolve().parent
-PCX = "0.6.3"
 #: Largest relative difference of a weight or bias gradient, in the Euclidean norm, computed in float64.
 TOLERANCE = 1e-4
-#: Asks an environment what it holds; fails where PCX cannot be imported.
-PROBE = """
-import json, pcx.predictive_coding, pcx.utils
+
+
+@dataclasses.dataclass(frozen=True)
+class Peer:
+    """Another library.
+
+    Arguments:
+        name, version: as the package index has them.
+        imports: modules that the worker needs; an environment in which they cannot be imported is made anew.
+        older: it asks for an older JAX than ours: it gets an environment as it asks, and comes into ours without its
+            dependencies.
+        convolutions: it has the same mathematics for networks with convolutions too.
+    """
+
+    name: str
+    version: str
+    imports: str
+    older: bool
+    convolutions: bool
+
+    def probe(self) -> str:
+        """Return a program that says what an environment holds, and fails where the library cannot be imported."""
+        return f"""
+import json, {self.imports}
 from importlib import metadata
-print(json.dumps({d.metadata["Name"].lower(): d.version for d in metadata.distributions()}))
+print(json.dumps({{d.metadata["Name"].lower(): d.version for d in metadata.distributions()}}))
 """
+
+    def plans(self) -> dict[str, tuple[dict[str, str], list[list[str]]]]:
+        """Return name of an environment -> (versions that it must have, arguments of the installations)."""
+        own = {self.name: self.version}
+        given = [f"{self.name}=={self.version}"]
+        ours = {name: metadata.version(name) for name in ("jax", "jaxlib", "equinox", "optax", "numpy")}
+        packages = [f"{name}=={version}" for name, version in ours.items()]
+        if not self.older:
+            return {self.name: (own | ours, [packages + given])}
+        return {
+            f"{self.name} (own)": (own, [given]),
+            f"{self.name} (ours)": (own | ours, [packages, ["--no-deps", *given]]),
+        }
+
+
+PEERS = (
+    Peer("pcx", "0.6.3", "pcx.predictive_coding, pcx.utils", older=True, convolutions=True),
+    Peer("fabricpc", "0.6.0", "fabricpc.training", older=False, convolutions=False),
+)
 
 
 class Worker:
@@ -63,56 +103,54 @@ class Worker:
         return json.loads(line)
 
 
-def holds(python: Path, wanted: dict[str, str]) -> str | None:
-    """Return None if an environment imports PCX and has the wanted versions, else what is wrong with it."""
+def holds(python: Path, probe: str, wanted: dict[str, str]) -> str | None:
+    """Return None if an environment imports its library and has the wanted versions, else what is wrong with it."""
     if not python.exists():
         return "it does not exist"
-    answer = subprocess.run([python, "-c", PROBE], capture_output=True, text=True)
+    answer = subprocess.run([python, "-c", probe], capture_output=True, text=True)
     if answer.returncode:
-        return (answer.stderr.strip().splitlines() or ["it cannot import pcx"])[-1]
+        return (answer.stderr.strip().splitlines() or ["it cannot import its library"])[-1]
     found = json.loads(answer.stdout)
     wrong = [f"{name} is {found.get(name)}, not {v}" for name, v in wanted.items() if found.get(name) != v]
     return "; ".join(wrong) or None
 
 
 def environments(folder: Path) -> tuple[dict[str, Path], dict[str, str]]:
-    """Return name -> Python of the environments in which PCX runs, and name -> reason of the others.
+    """Return name -> Python of the environments in which a peer runs, and name -> reason of the others.
 
     An environment is made where it is missing, and again where it is incomplete or of other versions.
     """
-    ours = {name: metadata.version(name) for name in ("jax", "jaxlib", "equinox", "optax", "numpy")}
-    own = {"pcx": PCX}
-    packages = [f"{name}=={version}" for name, version in ours.items()]
-    # PCX asks for jax<0.5, so it comes without its dependencies beside a newer one.
-    plans = {
-        "own": (own, [[f"pcx=={PCX}"]]),
-        "ours": (own | ours, [packages, ["--no-deps", f"pcx=={PCX}"]]),
-    }
     found, missing = {}, {}
-    for name, (wanted, installs) in plans.items():
-        place = folder / f".env-pcx-{name}"
-        python = place / "bin" / "python"
-        if reason := holds(python, wanted):
-            print(f"installing pcx {PCX} into {place.name}: {reason}", file=sys.stderr)
-            venv.create(place, with_pip=True, clear=True)
-            for install in installs:
-                done = subprocess.run([python, "-m", "pip", "install", "-q", *install], capture_output=True, text=True)
-                if done.returncode:
-                    print(done.stderr, file=sys.stderr)
-                    break
-            reason = holds(python, wanted)
-        if reason:
-            missing[name] = reason
-            print(f"pcx ({name}) is left out: {reason}", file=sys.stderr)
-        else:
-            found[name] = python
+    for peer in PEERS:
+        for name, (wanted, installs) in peer.plans().items():
+            place = folder / f".env-{name.replace(' (', '-').rstrip(')')}"
+            python = place / "bin" / "python"
+            if reason := holds(python, peer.probe(), wanted):
+                print(f"installing {peer.name} {peer.version} into {place.name}: {reason}", file=sys.stderr)
+                reason = made(place, installs) or holds(python, peer.probe(), wanted)
+            if reason:
+                missing[name] = reason
+                print(f"{name} is left out: {reason}", file=sys.stderr)
+            else:
+                found[name] = python
     if not found:
-        raise SystemExit(f"PCX {PCX} runs in no environment; see the messages above.")
+        raise SystemExit("no peer runs in any environment; see the messages above.")
     return found, missing
 
 
+def made(place: Path, installs: list[list[str]]) -> str | None:
+    """Make an environment and return None, or what went wrong."""
+    venv.create(place, with_pip=True, clear=True)
+    for install in installs:
+        command = [place / "bin" / "python", "-m", "pip", "install", "-q", *install]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            return (done.stderr.strip().splitlines() or ["pip failed"])[-1]
+    return None
+
+
 def commands(
-    case: str, pythons: dict[str, Path], folder: Path, *, peer_only: bool, precise: bool
+    case: str, pythons: dict[str, Path], folder: Path, *, peers_only: bool, precise: bool
 ) -> dict[str, list[str]]:
     """Write weights, batch and specs into `folder`; return worker name -> command line."""
     kind = "precise" if precise else "single"
@@ -122,13 +160,21 @@ def commands(
         rule: Spec(case, rule, str(data), precise).write(folder / f"{case}-{kind}-{rule}.json") for rule in ("PC", "BP")
     }
     workers = {
-        f"pcx ({name})": [str(python), "pcx_worker.py", "--spec", str(specs["PC"])] for name, python in pythons.items()
+        name: [str(python), f"{peer.name}_worker.py", "--spec", str(specs["PC"])]
+        for peer in PEERS
+        for name, python in pythons.items()
+        if belongs(name, peer) and (peer.convolutions or not CASES[case].convolutional)
     }
-    if not peer_only:
+    if not peers_only:
         flag = ["--gradient"] if precise else []
         for rule, spec in specs.items():
             workers[f"hookean {rule}"] = [sys.executable, "hookean_worker.py", case, rule, *flag, "--spec", str(spec)]
     return workers
+
+
+def belongs(worker: str, peer: Peer) -> bool:
+    """Say whether a worker, named after its environment, is one of this peer."""
+    return worker.split(" ")[0] == peer.name
 
 
 def gradient_differences(workers: dict[str, list[str]], folder: Path) -> dict[str, dict[str, float]]:
@@ -168,12 +214,12 @@ def turns(workers: dict[str, Worker], rounds: int, steps: int) -> dict[str, list
 
 
 def measure(
-    case: str, pythons: dict[str, Path], folder: Path, rounds: int, steps: int, *, peer_only: bool
+    case: str, pythons: dict[str, Path], folder: Path, rounds: int, steps: int, *, peers_only: bool
 ) -> dict[str, Any]:
     """Check the gradients of one case, then time all its workers in turn."""
-    precise = commands(case, pythons, folder, peer_only=peer_only, precise=True)
+    precise = commands(case, pythons, folder, peers_only=peers_only, precise=True)
     differences = gradient_differences(precise, folder)
-    single = commands(case, pythons, folder, peer_only=peer_only, precise=False)
+    single = commands(case, pythons, folder, peers_only=peers_only, precise=False)
     workers = {name: Worker(name, command) for name, command in single.items()}
     rows = {}
     for name, by_round in turns(workers, rounds, steps).items():
@@ -187,26 +233,28 @@ def measure(
             "peak_mebibytes": workers[name].ask("memory")["mebibytes"],
         }
         workers[name].close()
-    peer = min((n for n in rows if n.startswith("pcx")), key=lambda n: rows[n]["milliseconds"])
     every = [d for by_array in differences.values() for d in by_array.values()]
-    worst = float(np.max(every)) if every else None  # nan wins, unlike in the built-in max
     result = {
         "case": case,
         "steps_per_round": steps,
-        "gradient_difference": worst,
+        "gradient_difference": float(np.max(every)) if every else None,  # nan wins, unlike in the built-in max
         "gradient_differences": differences,
-        "peer": peer,
         "workers": rows,
     }
-    if not peer_only:
-        mine, back = rows["hookean PC"], rows["hookean BP"]
-        result |= {
-            "ratio_to_pcx": mine["milliseconds"] / rows[peer]["milliseconds"],
-            "fastest_ratio_to_pcx": mine["fastest"] / rows[peer]["fastest"],
-            "ratio_to_bp": mine["milliseconds"] / back["milliseconds"],
-            "memory_ratio_to_pcx": mine["peak_mebibytes"] / rows[peer]["peak_mebibytes"],
-        }
-    return result
+    return result if peers_only else result | {"ratios": ratios(rows)}
+
+
+def ratios(rows: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return name of a peer, or BP -> Hookean's PC over it, in time and memory; the faster worker of a peer counts."""
+    mine = rows["hookean PC"]
+    rivals = {peer.name: [name for name in rows if belongs(name, peer)] for peer in PEERS} | {"BP": ["hookean BP"]}
+    found = {}
+    for rival, names in rivals.items():
+        if names:
+            best = min(names, key=lambda name: rows[name]["milliseconds"])
+            parts = {"time": "milliseconds", "fastest": "fastest", "memory": "peak_mebibytes"}
+            found[rival] = {"worker": best} | {part: mine[key] / rows[best][key] for part, key in parts.items()}
+    return found
 
 
 def show(result: dict[str, Any]) -> None:
@@ -225,11 +273,10 @@ def show(result: dict[str, Any]) -> None:
     else:
         verdict = "agree" if worst <= TOLERANCE else "DISAGREE"
         print(f"weight gradients in float64 {verdict}: largest relative difference {worst:.1e}")
-    if "ratio_to_pcx" in result:
+    for rival, ratio in result.get("ratios", {}).items():
         print(
-            f"Hookean / {result['peer']}: {result['ratio_to_pcx']:.2f} in time "
-            f"({result['fastest_ratio_to_pcx']:.2f} by the fastest steps), "
-            f"{result['memory_ratio_to_pcx']:.2f} in peak memory; PC / BP: {result['ratio_to_bp']:.2f}"
+            f"Hookean's PC over {rival} ({ratio['worker']}): {ratio['time']:.2f} in time "
+            f"({ratio['fastest']:.2f} by the fastest steps), {ratio['memory']:.2f} in peak memory"
         )
 
 
@@ -238,9 +285,9 @@ def main() -> None:
     parser.add_argument("--case", choices=CASES, action="append", help="default: all")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, help="timed steps a round (default: 40, for convolutions 3)")
-    parser.add_argument("--peer-only", action="store_true", help="time PCX alone")
-    parser.add_argument("--env-dir", type=Path, default=HERE, help="where PCX's environments are kept")
-    parser.add_argument("--out", type=Path, help="default: results/benchmarks/pcx.json (pcx-peer.json: --peer-only)")
+    parser.add_argument("--peers-only", action="store_true", help="time the peers alone")
+    parser.add_argument("--env-dir", type=Path, default=HERE, help="where the environments of the peers are kept")
+    parser.add_argument("--out", type=Path, help="default: results/benchmarks/peers.json (peers-only.json)")
     options = parser.parse_args()
     sys.path.insert(0, str(HERE.parent))
     from hookean.record import environment, write_text
@@ -250,22 +297,21 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name in options.case or CASES:
             steps = options.steps or (3 if CASES[name].convolutional else 40)
-            results.append(measure(name, pythons, Path(folder), options.rounds, steps, peer_only=options.peer_only))
+            results.append(measure(name, pythons, Path(folder), options.rounds, steps, peers_only=options.peers_only))
             show(results[-1])
     protocol = {
-        "peer": f"pcx=={PCX}",
+        "peers": [f"{peer.name}=={peer.version}" for peer in PEERS],
         "left_out": missing,
         "rounds": options.rounds,
-        "order": "in turn, one worker at a time, the order moving on by one each round; the peer is the faster PCX",
+        "order": "in turn, one worker at a time, the order moving on by one each round; the faster PCX counts",
         "precision": "timed in float32, gradients compared in float64",
         "memory": "peak resident memory of the timed process (VmHWM), compiler included",
         "tolerance": TOLERANCE,
         "state_rate": STATE_RATE,
-        "state_momentum": STATE_MOMENTUM,
         "weight_rate": WEIGHT_RATE,
         "weight_decay": WEIGHT_DECAY,
     }
-    default = HERE.parent / "results" / "benchmarks" / ("pcx-peer.json" if options.peer_only else "pcx.json")
+    default = HERE.parent / "results" / "benchmarks" / ("peers-only.json" if options.peers_only else "peers.json")
     written = {"protocol": protocol, "environment": environment(), "cases": results}
     write_text(options.out or default, json.dumps(written, indent=1))
     compared = [result["gradient_difference"] for result in results if result["gradient_difference"] is not None]

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from protocol import CASES, STATE_MOMENTUM, STATE_RATE, WEIGHT_DECAY, WEIGHT_RATE, Case, arrays, serve
+from protocol import CASES, STATE_RATE, WEIGHT_DECAY, WEIGHT_RATE, Case, arrays, serve
 
 import hookean as hk
 
@@ -61,7 +61,7 @@ def main() -> None:
     given = arrays(case, precise="--gradient" in sys.argv)
     net = network(case, given)
     optimiser = optax.adamw(WEIGHT_RATE, weight_decay=WEIGHT_DECAY)
-    solver = hk.Gradient(STATE_RATE, STATE_MOMENTUM)
+    solver = hk.Gradient(STATE_RATE)
     algorithm: hk.AbstractAlgorithm = (
         hk.BP(optimiser=optimiser) if rule == "BP" else hk.PC(solver=solver, steps=case.steps, optimiser=optimiser)
     )

@@ -21,7 +21,6 @@ import pcx.predictive_coding as pxc
 import pcx.utils as pxu
 from protocol import (
     CASES,
-    STATE_MOMENTUM,
     STATE_RATE,
     WEIGHT_DECAY,
     WEIGHT_RATE,
@@ -119,7 +118,7 @@ def main() -> None:
         layer.nn.weight.set(jnp.asarray(given[f"{index}.weight"]))
         layer.nn.bias.set(jnp.asarray(given[f"{index}.bias"]).reshape(layer.nn.bias.get().shape))
     x, y = jnp.asarray(given["x"]), jnp.asarray(given["y"])
-    optim_h = pxu.Optim(lambda: optax.sgd(STATE_RATE, momentum=STATE_MOMENTUM))
+    optim_h = pxu.Optim(lambda: optax.sgd(STATE_RATE))
     optim_w = pxu.Optim(lambda: optax.adamw(WEIGHT_RATE, weight_decay=WEIGHT_DECAY), pxu.M(pxnn.LayerParam)(model))
     # Taken before the first step changes the weights, and only where asked for: it is compiled on its own.
     first = gradient_on_batch(case.steps, x, y, model=model, optim_h=optim_h) if spec.precise else None

@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 
 STATE_RATE = 0.1  # large enough that the error of the first layer stands well above rounding
-STATE_MOMENTUM = 0.5
 WEIGHT_RATE = 1e-4
 WEIGHT_DECAY = 1e-4
 
@@ -43,12 +42,15 @@ class Case:
 CASES = {
     "mlp512": Case("mlp512", (784,), (512, 512, 512), steps=8, batch=128),
     "mlp128": Case("mlp128", (784,), (128, 128, 128), steps=8, batch=128),
+    "mlp10": Case("mlp10", (784,), (128,) * 9, steps=10, batch=128),
     "vgg5": Case("vgg5", (3, 32, 32), (128, 256, 512, 512), steps=5, batch=64),
 }
 
 
 def arrays(case: Case, seed: int = 0, *, precise: bool = False) -> dict[str, np.ndarray]:
-    """Return weights "0.weight", "0.bias", ... (uniform in 1/sqrt(fan-in)) and a batch "x", "y" (one-hot).
+    """Return weights "0.weight", "0.bias", ... and a batch "x", "y" (one-hot).
+
+    Weights are uniform with variance 2 / fan-in, so that the error of the first layer stands above rounding.
 
     `precise` gives them in float64: the gradients are compared in it, because the error of the first layer is the
     small difference of two large numbers, of which float32 leaves two or three digits.
@@ -57,7 +59,7 @@ def arrays(case: Case, seed: int = 0, *, precise: bool = False) -> dict[str, np.
     found: dict[str, np.ndarray] = {}
 
     def layer(index: int, shape: tuple[int, ...]) -> None:
-        limit = 1 / np.sqrt(np.prod(shape[1:]))
+        limit = np.sqrt(6 / np.prod(shape[1:]))
         found[f"{index}.weight"] = rng.uniform(-limit, limit, shape).astype(np.float32)
         found[f"{index}.bias"] = rng.uniform(-limit, limit, shape[0]).astype(np.float32)
 
@@ -78,7 +80,7 @@ class Spec:
 
     Arguments:
         case: a name in `CASES`.
-        rule: "PC" or "BP"; PCX's worker knows "PC" alone.
+        rule: "PC" or "BP"; the workers of peers know "PC" alone.
         data: an .npz with what `arrays` returns; None makes the same arrays from the seed.
         precise: compute in float64 and keep the first weight gradient for `gradient PATH`.
     """
