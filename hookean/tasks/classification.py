@@ -257,7 +257,7 @@ class _Run:
     def go(self, resume: bool, watch: Watch | None) -> Record:
         """Train from the start or from the checkpoint, then select and test."""
         state, done = self._resumed() if resume else (self.parts.state, 0)
-        write_text(self.folder / "config.toml", config_text(self.parts.resolved))
+        write_text(self.folder / "config.toml", config_text(type(self.config), self.parts.resolved))
         # The step gives its buffers away: the arrays of the parts must stay readable.
         state = jax.tree.map(lambda leaf: jnp.array(leaf) if eqx.is_array(leaf) else leaf, state)
         self.began = time.perf_counter() - self.record.seconds["total"]

@@ -127,9 +127,14 @@ def without_none(values: Any) -> Any:
     return {key: value for key, value in kept.items() if value is not None}
 
 
-def config_text(resolved: dict[str, Any]) -> str:
-    """Return the resolved config as the TOML that runs it again."""
-    return tomli_w.dumps(without_none(resolved))
+def config_text(task: type[pydantic.BaseModel], resolved: dict[str, Any]) -> str:
+    """Return the resolved config of a task as the TOML that runs it again.
+
+    An option that is None, and would not be if it were left out, says "none".
+    """
+    otherwise = {key for key, field in task.model_fields.items() if field.default is not None}
+    said = {key: NONE if value is None and key in otherwise else value for key, value in resolved.items()}
+    return tomli_w.dumps(without_none(said))
 
 
 def now() -> str:

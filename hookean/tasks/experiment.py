@@ -141,7 +141,7 @@ class AbstractExperiment(AbstractTask, frozen=True):
         begun = (folder / "record.json").exists()
         if not begun:  # a run that is killed is known by its record
             stage.write()
-        write_text(folder / "config.toml", config_text(resolved))
+        write_text(folder / "config.toml", config_text(type(self), resolved))
         try:
             self.measure(stage)
             record.status, record.finished = "finished", now()

@@ -1,5 +1,6 @@
 """The frame of experiments: records, resuming, failures; training over any rows; suites."""
 
+import tomllib
 from typing import ClassVar
 
 import jax
@@ -14,6 +15,7 @@ from hookean.data.dataset import DataError
 from hookean.record import Chart, Images, RecordError, read_arrays, read_record
 from hookean.registry import exported_classes
 from hookean.tasks.build import ConfigError
+from hookean.tasks.config import configure
 from hookean.tasks.contract import AbstractTask
 from hookean.tasks.experiment import AbstractExperiment, Stage
 from hookean.tasks.fit import fit
@@ -93,6 +95,14 @@ def test_an_option_that_was_none_is_not_one_that_did_not_exist(tmp_path):
     Toy(limit=None).run(tmp_path, quiet=True)
     with pytest.raises(ConfigError, match="limit is not set there and 5 here"):
         Toy().run(tmp_path, resume=True, quiet=True)
+
+
+def test_an_option_that_is_none_is_written_where_its_default_is_not(tmp_path):
+    Toy(limit=None).run(tmp_path, quiet=True)
+    values = tomllib.loads((tmp_path / "config.toml").read_text())
+    assert values["limit"] == "none"
+    assert "stop_after" not in values
+    assert configure(Toy, {key: value for key, value in values.items() if key != "task"}) == Toy(limit=None)
 
 
 def test_a_label_is_the_name_of_one_folder():
