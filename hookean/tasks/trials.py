@@ -158,7 +158,9 @@ class Trials:
                 contextlib.suppress(filelock.Timeout),
                 self._lock(f"trials/{trial.number:04d}.lock").acquire(timeout=0),
             ):
-                self._retry(trial, trial.user_attrs.get("attempt", 1) + 1)
+                # Between the look and the lock its process may have ended it and let go.
+                if self.study.get_trials(deepcopy=False)[trial.number].state == self._state("RUNNING"):
+                    self._retry(trial, trial.user_attrs.get("attempt", 1) + 1)
 
     def _retry(self, trial: Any, attempt: int) -> None:
         again = {other.user_attrs.get("again") for other in self.study.get_trials(deepcopy=False)}

@@ -284,6 +284,22 @@ def test_a_trial_of_a_living_process_is_left_alone(tmp_path):
     assert states(second) == ["FAIL", "COMPLETE", "COMPLETE"]
 
 
+def test_a_trial_that_ends_while_another_process_looks_is_not_begun_again(tmp_path, monkeypatch):
+    made = trials(tmp_path)
+    trial = made.study.ask()
+    look, first = made.study.get_trials, iter([True])
+
+    def ends_after_the_look(**options):
+        found = look(**options)
+        if next(first, False):
+            made.study.tell(trial.number, 0.5)
+        return found
+
+    monkeypatch.setattr(made.study, "get_trials", ends_after_the_look)
+    made._retry_killed()
+    assert states(made) == ["COMPLETE"]
+
+
 def test_several_workers_share_one_count(tmp_path):
     shares = {name: [] for name in "abc"}
     workers = [
