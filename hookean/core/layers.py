@@ -72,8 +72,7 @@ class Convolution(eqx.Module):
         self.pool = pool
 
     def __call__(self, state: Float[Array, "h w c"]) -> Float[Array, "k l d"]:
-        around = ((self.padding, self.padding),) * 2
-        drive = jax.lax.conv_general_dilated(state[None], self.weight, (1, 1), around, dimension_numbers=_LAYOUT)[0]
+        drive = convolve(state, self.weight, around=(self.padding, self.padding))
         state = self.activation(drive + self.bias)
         return max_pool(state) if self.pool else state
 
@@ -82,10 +81,22 @@ class Convolution(eqx.Module):
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 
-def convolve(state: Float[Array, "h w c"], weight: Float[Array, "k k c d"], stride: int = 1) -> Float[Array, "*image"]:
-    """Return the convolution with zeros around the image, so that stride 1 keeps its size."""
-    around = (((weight.shape[0] - 1) // 2,) * 2,) * 2
-    return jax.lax.conv_general_dilated(state[None], weight, (stride,) * 2, around, dimension_numbers=_LAYOUT)[0]
+def convolve(
+    state: Float[Array, "h w c"],
+    weight: Float[Array, "k k c d"],
+    stride: int = 1,
+    around: tuple[int, int] | None = None,
+) -> Float[Array, "*image"]:
+    """Return the convolution, in the wider precision of image and kernel.
+
+    Arguments:
+        around: zeros before and behind the image, along both axes; None puts so many that stride 1 keeps its size.
+    """
+    dtype = jnp.result_type(state, weight)
+    zeros = ((weight.shape[0] - 1) // 2,) * 2 if around is None else around
+    return jax.lax.conv_general_dilated(
+        state[None].astype(dtype), weight.astype(dtype), (stride,) * 2, (zeros,) * 2, dimension_numbers=_LAYOUT
+    )[0]
 
 
 def _uniform(key: PRNGKeyArray, shape: tuple[int, ...], *, fan_in: int) -> tuple[Array, Array]:
@@ -129,7 +140,7 @@ class TransposedConvolution(eqx.Module):
     def __call__(self, state: Float[Array, "h w c"]) -> Float[Array, "2*h 2*w d"]:
         (height, width, _), outputs = state.shape, self.weight.shape[3]
         weight, around = self._phases()
-        drive = jax.lax.conv_general_dilated(state[None], weight, (1, 1), (around,) * 2, dimension_numbers=_LAYOUT)[0]
+        drive = convolve(state, weight, around=around)
         blocks = drive.reshape(height, width, 2, 2, outputs).transpose(0, 2, 1, 3, 4)
         return self.activation(blocks.reshape(2 * height, 2 * width, outputs) + self.bias)
 
@@ -168,10 +179,7 @@ class HalvingConvolution(eqx.Module):
     def __call__(self, state: Float[Array, "h w c"]) -> Float[Array, "h//2 w//2 d"]:
         kernel = self.weight.shape[0]
         around = ((kernel - 1) // 2, kernel // 2 - 1 + kernel % 2)
-        drive = jax.lax.conv_general_dilated(
-            state[None], self.weight, (2, 2), (around,) * 2, dimension_numbers=_LAYOUT
-        )[0]
-        return self.activation(drive + self.bias)
+        return self.activation(convolve(state, self.weight, 2, around) + self.bias)
 
 
 def keys(key: PRNGKeyArray, number: int) -> Sequence[PRNGKeyArray]:

@@ -8,7 +8,7 @@ import pytest
 from oracles import flat
 
 from hookean.core.builders import autoencoder, decoder
-from hookean.core.layers import HalvingConvolution, TransposedConvolution
+from hookean.core.layers import Convolution, HalvingConvolution, TransposedConvolution
 from hookean.core.parameters import count_parameters
 from hookean.learning.backprop import backprop
 
@@ -27,6 +27,22 @@ def test_transposed_convolution_is_the_convolution_of_an_image_with_zeros(kernel
     np.testing.assert_allclose(
         eqx.filter_jit(layer)(jnp.asarray(state)), np.tanh(expected + np.asarray(layer.bias)), atol=1e-12
     )
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        (Convolution, {"padding": 1, "pool": True}),
+        (HalvingConvolution, {"kernel": 4}),
+        (TransposedConvolution, {"kernel": 3}),
+    ],
+)
+def test_convolutions_read_images_of_single_precision(kind, options, keys):
+    """Data are float32, the weights of a run in double precision are not: nothing is rounded to the narrower one."""
+    layer = kind(2, 3, jnp.tanh, **options, key=keys(0))
+    image = jax.random.normal(keys(1), (8, 6, 2)).astype(jnp.float32)
+    np.testing.assert_array_equal(layer(image), layer(image.astype(float)))
+    assert layer(image).dtype == layer.weight.dtype == float
 
 
 @pytest.mark.parametrize("kernel", [3, 4, 7])
