@@ -109,7 +109,9 @@ class GN(AbstractAlgorithm):
         if factor is None:
             return Signal(*settled_gradient(network, relaxation), relaxation)
         gradient, energies = mean_gradient(
-            lambda model, states: scaled(model, batch, factor).energies(states), network, relaxation.states
+            lambda model, sample: scaled(model, batch, factor).energies(sample[0], errors=sample[1]),
+            network,
+            (relaxation.states, relaxation.errors),
         )
         return Signal(gradient, energies, relaxation, network=relaxed)
 

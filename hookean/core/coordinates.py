@@ -37,6 +37,11 @@ class AbstractCoordinates(eqx.Module):
     def states(self, network: Network, variables: Mapping[str, Array], clamps: Clamps) -> dict[str, Array]:
         """Return the states of all nodes, with every clamp in force."""
 
+    def errors(self, network: Network, variables: Mapping[str, Array], clamps: Clamps) -> dict[str, Array]:
+        """Return name of a Gaussian term -> its error, for the terms whose error is itself a variable."""
+        del network, variables, clamps
+        return {}
+
     @abc.abstractmethod
     def energies(
         self,
@@ -113,6 +118,10 @@ class ErrorCoordinates(AbstractCoordinates):
             states[term.target] = term.forward(states, variables[term.target])
         return impose(states, clamps)
 
+    def errors(self, network: Network, variables: Mapping[str, Array], clamps: Clamps) -> dict[str, Array]:
+        ordered = self._ordered(network, clamps).items()
+        return {name: variables[term.target] for name, term in ordered if isinstance(term.density, Gaussian)}
+
     def energies(
         self,
         network: Network,
@@ -122,12 +131,9 @@ class ErrorCoordinates(AbstractCoordinates):
         only: Collection[str],
         constants: Mapping[str, Array],
     ) -> dict[str, Float[Array, ""]]:
-        errors = {
-            name: (term.density, variables[term.target])
-            for name, term in self._ordered(network, clamps).items()
-            if name in only and isinstance(term.density, Gaussian)
-        }
-        found = {name: density.energy(error, jnp.zeros_like(error)) for name, (density, error) in errors.items()}
+        terms = graph.predictions(network.terms)
+        errors = {n: e for n, e in self.errors(network, variables, clamps).items() if n in only}
+        found = {name: terms[name].density.energy(error, jnp.zeros_like(error)) for name, error in errors.items()}
         rest = [name for name in only if name not in errors]
         found |= network.energies(self.states(network, variables, clamps), only=rest, constants=constants)
         return {name: found[name] for name in network.term_names if name in found}

@@ -81,6 +81,7 @@ class Network(eqx.Module):
         *,
         only: Collection[str] | None = None,
         constants: Mapping[str, Array] | None = None,
+        errors: Mapping[str, Array] | None = None,
     ) -> dict[str, Float[Array, ""]]:
         """Return the energy of each term in nats.
 
@@ -88,13 +89,16 @@ class Network(eqx.Module):
             states: name -> state, for every node.
             only: the terms to evaluate (default: all).
             constants: predictions that are known already, by term; they are not evaluated again.
+            errors: errors of Gaussian terms that are known better than states and predictions differ, by term.
         """
-        known = constants or {}
+        known, exact = constants or {}, errors or {}
         energies = {}
         for name, term in self.terms.items():
             if only is not None and name not in only:
                 continue
-            if name in known and isinstance(term, Prediction):
+            if name in exact and isinstance(term, Prediction):
+                energies[name] = term.energy_of_error(exact[name], states)
+            elif name in known and isinstance(term, Prediction):
                 energies[name] = term.density.energy(states[term.target], known[name])
             else:
                 energies[name] = term(states)

@@ -60,6 +60,8 @@ class Relaxation(eqx.Module):
         trace: energies by term and gradient norm at every step, or None.
         untouched: terms whose gradient, in states and weights, is certainly zero at the end.
         constants: predictions that did not depend on free variables, by term.
+        errors: errors of Gaussian terms that were variables of the relaxation, by term. They are exact; the difference
+            of state and prediction is them but for rounding.
     """
 
     states: dict[str, Array]
@@ -69,6 +71,7 @@ class Relaxation(eqx.Module):
     trace: Trace | None
     constants: dict[str, Array]
     untouched: frozenset[str] = eqx.field(static=True)
+    errors: dict[str, Array] = eqx.field(default_factory=dict)
 
     def diverged(self) -> Bool[Array, "*batch"]:
         """Say for every sample whether its states are no longer finite."""
@@ -169,6 +172,7 @@ class _Loop(eqx.Module):
             trace=self._trace(points, taken, energies, last) if self.record else None,
             constants=constants,
             untouched=untouched,
+            errors=self.coordinates.errors(self.network, variables, self.clamps),
         )
 
     def _constants(self, states: Mapping[str, Array]) -> dict[str, Array]:

@@ -11,20 +11,33 @@ from .batch import mean_gradient
 
 
 def energy_gradient(
-    network: Network, states: Mapping[str, Array], *, without: Collection[str] = ()
+    network: Network,
+    states: Mapping[str, Array],
+    *,
+    without: Collection[str] = (),
+    errors: Mapping[str, Array] | None = None,
 ) -> tuple[PyTree, dict[str, Float[Array, ""]]]:
     r"""Return the batch mean of $\partial E/\partial W$ at `states` (leading batch axis) and of each term's energy.
 
     Arguments:
         without: terms that are known to have no energy and no gradient; they are not evaluated.
+        errors: errors of Gaussian terms that are known better than states and predictions differ, by term.
 
     Cost: one gradient of the energy.
     """
     only = [name for name in network.term_names if name not in without]
-    gradient, energies = mean_gradient(lambda model, sample: model.energies(sample, only=only), network, dict(states))
-    return gradient, {name: energies.get(name, jnp.zeros(())) for name in network.term_names}
+
+    def energies(model: Network, sample: tuple[dict[str, Array], dict[str, Array]]) -> dict[str, Float[Array, ""]]:
+        return model.energies(sample[0], only=only, errors=sample[1])
+
+    gradient, found = mean_gradient(energies, network, (dict(states), dict(errors or {})))
+    return gradient, {name: found.get(name, jnp.zeros(())) for name in network.term_names}
 
 
 def settled_gradient(network: Network, relaxation: Relaxation) -> tuple[PyTree, dict[str, Float[Array, ""]]]:
-    """Return `energy_gradient` at the end of a relaxation, leaving out the terms that no error has reached."""
-    return energy_gradient(network, relaxation.states, without=relaxation.untouched)
+    """Return `energy_gradient` at the end of a relaxation.
+
+    Terms that no error has reached are left out. Where the relaxation moved errors they are taken as they are: in
+    single precision an error far below its state is lost in their difference.
+    """
+    return energy_gradient(network, relaxation.states, without=relaxation.untouched, errors=relaxation.errors)

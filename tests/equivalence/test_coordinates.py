@@ -1,17 +1,21 @@
 """States and errors are two views of one energy: the same points, the same settled states, the same learning."""
 
+import equinox as eqx
 import examples
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracles import close, relaxed, settled
+from oracles import close, flat, relaxed, settled
 
+from hookean.core.builders import mlp
 from hookean.core.clamp import Masked
 from hookean.core.coordinates import ErrorCoordinates, StateCoordinates
 from hookean.core.network import Network
 from hookean.core.term import Coupling
 from hookean.inference import Gradient
+from hookean.learning.backprop import backprop
+from hookean.learning.energy_gradient import energy_gradient, settled_gradient
 
 CASES = [
     ("mlp", "train"),
@@ -96,3 +100,35 @@ def test_children_of_a_partly_held_source_see_the_held_values(mlp, keys):
     for name in ("h1", "h2", "h3"):
         expected = mlp.network.terms[name].predict(states) + variables[name]
         np.testing.assert_allclose(states[name], expected, atol=1e-15)
+
+
+@pytest.mark.parametrize("name", ["mlp", "skip", "sources", "conv", "categorical", "bernoulli", "precisions"])
+def test_weights_learn_the_same_from_errors_as_from_states_and_predictions(name):
+    """Learned precisions and outputs that are held included; every energy is the same number."""
+    example = examples.build(name)
+    end = relaxed(example.network, example.train, solver=Gradient(0.05), steps=3, coordinates=ErrorCoordinates())
+    assert end.errors
+    found, energies = settled_gradient(example.network, end)
+    expected, by_term = energy_gradient(example.network, end.states)
+    close(found, expected, atol=1e-12, rtol=1e-9)
+    close(energies, by_term, atol=1e-12, rtol=1e-9)
+
+
+def test_small_errors_keep_their_digits_in_single_precision():
+    """Five steps of 0.00001 leave errors near the rounding of the states; their gradient is backpropagation's, scaled."""
+    network = mlp(6, 3, hidden=(32,) * 12, activation=jnp.tanh, key=jax.random.key(3))
+    batch = {"x": examples.values(8, 6), "y": examples.one_hot(3)}
+    exact = backprop(network, batch)[0]
+    single, batch = (
+        jax.tree.map(lambda leaf: leaf.astype(jnp.float32) if eqx.is_inexact_array(leaf) else leaf, tree)
+        for tree in (network, batch)
+    )
+    end = relaxed(single, batch, solver=Gradient(1e-5), steps=5, coordinates=ErrorCoordinates())
+    found, rounded = settled_gradient(single, end)[0], energy_gradient(single, end.states)[0]
+
+    def least(gradient):
+        pairs = [(flat(a), flat(b)) for a, b in zip(gradient.term_list, exact.term_list, strict=True)]
+        return min(float(a @ b / np.linalg.norm(a) / np.linalg.norm(b)) for a, b in pairs)
+
+    assert least(found) > 0.9999
+    assert least(rounded) < 0.99
