@@ -115,7 +115,7 @@ def test_weights_learn_the_same_from_errors_as_from_states_and_predictions(name)
 
 
 def test_small_errors_keep_their_digits_in_single_precision():
-    """Five steps of 0.00001 leave errors near the rounding of the states; their gradient is backpropagation's, scaled."""
+    """Five steps of 0.00001 leave errors near the rounding of states, and in them the gradient of backpropagation."""
     network = mlp(6, 3, hidden=(32,) * 12, activation=jnp.tanh, key=jax.random.key(3))
     batch = {"x": examples.values(8, 6), "y": examples.one_hot(3)}
     exact = backprop(network, batch)[0]
