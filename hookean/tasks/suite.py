@@ -9,9 +9,9 @@ from typing import Any
 from ..data.dataset import DataError
 from ..record import Record
 from ..registry import UnknownName, find
+from . import grid
 from .build import ConfigError
 from .contract import AbstractTask
-from .grid import run_all, study
 
 #: What a preset says to its reader or to those who run it, and no task has as an option.
 ABOUT = ("about", "expected", "suite", "seeds")
@@ -88,7 +88,8 @@ def run_suite(
         missing = ""
         folder = out / entry.task.name / entry.name  # as below `results/`
         try:
-            records = run_all(study(entry.task, entry.values, {}, entry.seeds), folder, resume=True, quiet=quiet)
+            configs = grid.study(entry.task, entry.values, {}, entry.seeds)
+            records = grid.run_all(configs, folder, resume=True, quiet=quiet)
         except (DataError, ConfigError, UnknownName) as error:
             missing = str(error)
         outcomes.append(Outcome(entry, records, missing, time.perf_counter() - began))
