@@ -40,6 +40,8 @@ authors, chosen on test data.
 """
 
 
+#: Parts of the path of a record below `results/`: task, data set, network, label, seed, file.
+PLACES = 6
 EXPERIMENTS = """Every table is a folder below `results/`, mostly of a preset of the same name; `config.toml` beside
 each record is the exact protocol. Selection is on held-out samples of the training split; the test
 split is used once."""
@@ -100,11 +102,13 @@ def results_page(records: Path, published: Path | None, missing: Mapping[str, st
     everything = find_records(records)
     if any(path.parent == records for path, _ in everything):
         raise ValueError(f"{records} is the folder of one run: the page needs one that holds runs as TASK/NAME/... do.")
-    found = [record for _, record in everything if record.task == "classification"]
+    placed = [(path.relative_to(records).parts, r) for path, r in everything if r.task == "classification"]
     known = [] if published is None else read_published(published)
     figures = [figure for figure in known if figure.task == "classification"]
-    full = [r for r in found if not _reduced(r, figures)]
-    reduced = [r for r in found if _reduced(r, figures)]
+    full = [r for _, r in placed if not _reduced(r, figures)]
+    # Reduced runs in a folder of their own below the task are a study: another one may have runs of the same names.
+    apart = [(parts[1], r) for parts, r in placed if len(parts) > PLACES and _reduced(r, figures)]
+    reduced = [r for parts, r in placed if len(parts) <= PLACES and _reduced(r, figures)]
     parts = [INTRODUCTION, "## Classification", _beside(full, figures).markdown()]
     if reduced:
         parts += ["## Reduced runs", "Fewer epochs, samples or channels than published, as the protocol column says."]
@@ -114,9 +118,9 @@ def results_page(records: Path, published: Path | None, missing: Mapping[str, st
         parts += ["## Paired differences", pairs.markdown()]
     parts += ["## Evidence", _evidence(full, reduced).markdown(), "## Not run", _missing(full, figures)]
     studies: dict[str, list[Record]] = {}
-    for path, record in everything:
-        if record.task == "depth":
-            studies.setdefault(path.relative_to(records).parts[1], []).append(record)
+    apart += [(path.relative_to(records).parts[1], r) for path, r in everything if r.task == "depth"]
+    for name, record in apart:
+        studies.setdefault(name, []).append(record)
     if studies:
         parts += [
             "## Studies",
@@ -270,9 +274,10 @@ def _evidence(full: Sequence[Record], reduced: Sequence[Record]) -> Table:
 def _study(records: Sequence[Record]) -> Table:
     """Return one row per network and label of a study."""
     rows = []
-    ordered = sorted(records, key=lambda r: (r.config["layers"], r.label, r.seed))
+    ordered = sorted(records, key=lambda r: (r.config.get("layers", 0), r.network, r.label, r.seed))
     for (_, network, label), group in cells(ordered).items():
-        held = [max(e["valid"]["accuracy"] for e in r.history) for r in group if r.status == "finished"]
+        seen = [[e["valid"]["accuracy"] for e in r.history if "valid" in e] for r in group if r.status == "finished"]
+        held = [max(accuracy) for accuracy in seen if accuracy]
         tested = list(accuracies(group).values())
         last = [r.history[-1] for r in group if r.history]
         residuals = [entry["state_residual"] for entry in last if "state_residual" in entry]

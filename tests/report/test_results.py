@@ -98,6 +98,18 @@ def test_studies_have_a_table_each_with_held_out_and_test(page, example, tmp_pat
     assert "| deep |" not in text[: text.index("## Studies")]
 
 
+def test_reduced_runs_of_two_presets_may_have_the_same_names(page, example, tmp_path):
+    for name, samples in (("short", 500), ("long", 900)):
+        record = example(0, config=example().config | {"subset": samples}, label="PC small")
+        place = tmp_path / "records" / "classification" / name / "digits" / "mlp" / "PC small" / "seed-0"
+        write_record(place, record)
+    text = page()
+    for name in ("short", "long"):
+        assert text[text.index(f"### {name}") :].count("| PC small |") >= 1
+    assert text[: text.index("## Studies")].count("| Digits | mlp | PC small |") == 1  # that of the fixture
+    assert text.index("### long") < text.index("### short")
+
+
 def test_the_folder_of_one_run_is_refused_in_words(page, tmp_path):
     page()
     with pytest.raises(ValueError, match=r"0 is the folder of one run"):
