@@ -104,7 +104,7 @@ class GN(AbstractAlgorithm):
         )
         if self.first_order:
             errors = output_errors(network, batch, relaxation.states)
-            energies = jax.tree.map(jnp.mean, eqx.filter_vmap(relaxed.energies)(relaxation.states))
+            energies = settled_gradient(relaxed, relaxation)[1]  # compiled, its gradient is left out
             return Signal(backprop_errors(network, batch, errors), energies, relaxation, network=relaxed)
         if factor is None:
             return Signal(*settled_gradient(network, relaxation), relaxation)
@@ -127,8 +127,7 @@ def output_errors(network: Network, batch: Clamps, states: Mapping[str, Array]) 
     held = {name: term for name, term in graph.predictions(network.terms).items() if term.target in batch}
 
     def one(sample: Mapping[str, Array]) -> dict[str, Array]:
-        slopes = {name: jax.grad(term.density.energy, argnums=1) for name, term in held.items()}
-        return {name: slopes[name](sample[term.target], term.predict(sample)) for name, term in held.items()}
+        return {n: jax.grad(t.density.energy, argnums=1)(sample[t.target], t.predict(sample)) for n, t in held.items()}
 
     return eqx.filter_vmap(one)(dict(states))
 
